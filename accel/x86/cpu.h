@@ -1,0 +1,60 @@
+/*
+ * The x86 CPU object: a Vcpu with architectural state, CPUID tables and its local APIC. Types are "<model>-x86_64-cpu".
+ */
+#pragma once
+
+#include "accel/x86/state.h"
+#include "system/vcpu.h"
+
+typedef struct X86Cpu X86Cpu;
+
+/* What the CPU asks of its local APIC device. apic is the device; functions lock for themselves. vCPU thread of that CPU. */
+typedef struct X86ApicOps {
+    /* Vector to deliver now and marks it in service; -1 if none (spurious INTR). Falls back to the PIC through LINT0 ExtINT. */
+    int (*ack)(Device *apic);
+    uint64_t (*get_base)(Device *apic);                     /* IA32_APIC_BASE */
+    bool (*set_base)(Device *apic, uint64_t value);         /* false: #GP */
+    uint8_t (*get_cr8)(Device *apic);
+    void (*set_cr8)(Device *apic, uint8_t cr8);
+    bool (*read_msr)(Device *apic, uint32_t msr, uint64_t *value);  /* 0x800-0x8ff and TSC_DEADLINE (0x6e0); false: #GP */
+    bool (*write_msr)(Device *apic, uint32_t msr, uint64_t value);
+    void (*init_received)(Device *apic);                    /* INIT reset of the APIC */
+} X86ApicOps;
+
+/* One CPUID leaf as the guest sees it. */
+typedef struct X86CpuidEntry {
+    uint32_t leaf, subleaf;
+    bool has_subleaf;
+    uint32_t eax, ebx, ecx, edx;
+} X86CpuidEntry;
+
+struct X86Cpu {
+    Vcpu vcpu;
+    X86State st;
+    uint32_t apic_id;
+    unsigned socket_id, die_id, core_id, thread_id;
+    GArray *cpuid;              /* X86CpuidEntry, sorted; dynamic bits (OSXSAVE, APIC id, XSAVE size) are patched on reading */
+    uint32_t features[24];      /* words by accel/x86/features.h: what the guest may use */
+    unsigned phys_bits;         /* MAXPHYADDR */
+    unsigned family, model, stepping;
+    Device *apic;               /* NULL without */
+    const X86ApicOps *apic_ops;
+};
+
+#define TYPE_X86_CPU "x86_64-cpu"
+#define X86_CPU(ptr) ((X86Cpu *)(ptr))
+
+/*
+ * Makes the vCPU with this index from `-cpu` text ("max,-avx2"): features checked, CPUID tables built. Not started. (owned by the
+ * machine's tree) The board calls it, attaches an APIC, then vcpu_start().
+ */
+X86Cpu *x86_cpu_new(Machine *machine, const char *cpu_type, unsigned index, GError **err) WARN_UNUSED;
+void x86_cpu_attach_apic(X86Cpu *cpu, Device *apic, const X86ApicOps *ops);
+
+/* Power-on reset (SDM 3A 9.1.1) or, with init, what an INIT leaves as it was. */
+void x86_cpu_reset(X86Cpu *cpu, bool init);
+/* CPUID as the guest would get it now. */
+void x86_cpuid(X86Cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+/* Guest TSC in Hz, and now. */
+uint64_t x86_tsc_hz(void);
+uint64_t x86_rdtsc(X86Cpu *cpu);
