@@ -14,10 +14,10 @@ typedef struct AccelClass AccelClass;
     OBJECT_CLASS_FIELDS;          /* .name is "dbt-accel" */                                                             \
     const char *accel_name;       /* "dbt" */                                                                            \
     const char *const *aliases;   /* NULL-terminated: "tcg" */                                                           \
-    /* Can it be used on this host, with a sentence why not. Called before init; no side effects. */                     \
+    /* Can it be used on this host, with a sentence why not. Called before start; no side effects. */                     \
     bool (*available)(GError **err);                                                                                     \
     /* Once, before CPUs are made; machine->mem and io exist. */                                                         \
-    bool (*init)(Accel *accel, Machine *machine, GError **err);                                                          \
+    bool (*start)(Accel *accel, Machine *machine, GError **err);                                                         \
     /* Once per vCPU, before its thread runs, main domain locked. Allocates vcpu->accel_data. */                         \
     bool (*vcpu_init)(Accel *accel, Vcpu *vcpu, GError **err);                                                           \
     void (*vcpu_destroy)(Vcpu *vcpu);                                                                                    \
