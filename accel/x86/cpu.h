@@ -7,6 +7,8 @@
 #include "system/vcpu.h"
 
 typedef struct X86Cpu X86Cpu;
+typedef struct X86Event X86Event;          /* accel/x86/exec.h */
+typedef struct X86EngineOps X86EngineOps;
 
 /* What the CPU asks of its local APIC device. apic is the device; functions lock for themselves. vCPU thread of that CPU. */
 typedef struct X86ApicOps {
@@ -39,6 +41,9 @@ struct X86Cpu {
     unsigned family, model, stepping;
     Device *apic;               /* NULL without */
     const X86ApicOps *apic_ops;
+    const X86EngineOps *engine; /* hooks of whoever executes, set by AccelClass.vcpu_init; NULL without */
+    void **fault_jmp;           /* where faults go: a void *[5] for __builtin_setjmp, on the stack of the run loop */
+    X86Event *fault;            /* what was raised; storage lives as long as the CPU */
 };
 
 #define TYPE_X86_CPU "x86_64-cpu"
