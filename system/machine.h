@@ -78,6 +78,7 @@ struct Machine {
     bool rtc_slew;               /* driftfix=slew */
     bool hpet, usb, vmport, acpi; /* -machine hpet= ...; -no-hpet clears hpet */
     struct FwCfg *fw_cfg;        /* NULL on machines without */
+    struct ApicBus *apic_bus;    /* hw/intc/apic.h; NULL on machines without */
     GPtrArray *serials;          /* -serial, in order: Chardev * or NULL for "none" */
     void *board;                 /* the board's own struct */
 };
