@@ -6,7 +6,8 @@
  * ("/machine/peripheral/disk0") QMP clients see.
  *
  * Tables start with the fields of ObjectClass (OBJECT_CLASS_FIELDS), so that a derived table is also an ObjectClass.
- * The tree is changed by holders of the main domain's lock only.
+ * The tree is changed by holders of the main domain's lock only. An instance is at most 65535 bytes (GObject's limit):
+ * allocate big tables on their own.
  */
 #pragma once
 
@@ -40,6 +41,7 @@ struct Object {
     GHashTable *children; /* name -> Object *, references held; NULL until needed */
     GPtrArray *child_order; /* Object *, in order of addition */
     GHashTable *given;    /* names of properties that were set explicitly */
+    bool sealed;          /* in use (device realized, object completed): only PROP_LIVE properties can be set */
 };
 
 /* Base class names. */
@@ -118,3 +120,5 @@ char *object_check_globals(void);
 Object *user_object_add(json_object *options, GError **err) WARN_UNUSED; /* borrowed */
 bool user_object_del(const char *id, GError **err) WARN_UNUSED;
 Object *user_object_find(const char *id); /* borrowed, NULL if unknown */
+/* Fails with a sentence when a PROP_REQUIRED property was not given. For life cycles other than devices and -object. */
+bool object_check_required(const Object *obj, GError **err) WARN_UNUSED;
