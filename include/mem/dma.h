@@ -21,16 +21,15 @@ MemTx dma_st32(AddressSpace *as, uint64_t gpa, uint32_t value);
 MemTx dma_st64(AddressSpace *as, uint64_t gpa, uint64_t value);
 
 /*
- * Direct access to RAM: the hva of gpa and in *len the bytes that are contiguous there (<= the *len given). NULL when
- * gpa is not RAM, or is read-only and write is asked. The mapping holds `*view_out` (owned by the caller) until
- * dma_unmap, which also tells watchers about `written` bytes.
+ * Direct access to RAM: in *map the hva of gpa and the bytes that are contiguous there (map->len, 1 to len). False when
+ * gpa is not RAM, or is read-only and write is asked. The memory stays until dma_unmap, which also tells watchers
+ * about the first `written` bytes. A map may be unmapped on another thread.
  */
 typedef struct DmaMap {
     void *hva;
     uint64_t len;
     RamBlock *ram;
     uint64_t ram_offset;
-    Object *owner;
 } DmaMap;
 bool dma_map(AddressSpace *as, uint64_t gpa, uint64_t len, bool write, DmaMap *map) WARN_UNUSED;
 void dma_unmap(DmaMap *map, uint64_t written);

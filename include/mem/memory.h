@@ -8,6 +8,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include <qom/object.h>
 #include <rhea/loop.h>
 
@@ -16,7 +18,8 @@ typedef enum { MEMTX_OK, MEMTX_DECODE_ERROR, MEMTX_DEVICE_ERROR } MemTx;
 /*
  * What a register window does. offset is relative to the region; size is 1, 2, 4 or 8 bytes; the value is
  * little-endian in the low `size` bytes. The core splits or widens an access so that the callbacks only see sizes between
- * min_access and max_access (0 means 1 and 4). A guest access outside valid_min..valid_max (0 means 1 and 8) reads as all
+ * min_access and max_access (0 means 1 and 4); a widened one is aligned, its bytes stay in their lanes, the other lanes are
+ * written as zero. A guest access outside valid_min..valid_max (0 means 1 and 8) reads as all
  * ones and is ignored when written. Unaligned accesses are split into aligned ones unless `unaligned` is set.
  */
 typedef struct MemoryRegionOps {
@@ -41,6 +44,7 @@ typedef struct RamBlock {
      * call ram_watch_hit(). Translated code lives behind RAM_WATCH_CODE, dirty logging behind RAM_WATCH_DIRTY.
      */
     _Atomic uint8_t *watch;
+    _Atomic int refs;   /* the maker, and every view and DmaMap that shows it */
     void *owner_data;
 } RamBlock;
 
@@ -60,12 +64,16 @@ struct MemoryRegion {
     int priority;                /* higher wins */
     bool enabled;
     bool readonly;               /* for RAM: writes are dropped */
+    bool romd_off;               /* ROMD: reads go to ops */
     RamBlock *ram;               /* RAM, ROM, ROMD */
     MemoryRegion *alias;         /* ALIAS target, with alias_offset */
     uint64_t alias_offset;
     MemoryRegion *parent;
     GList *children;             /* MemoryRegion *, by priority then insertion */
-    GArray *notifiers;           /* MemNotifier, see memory_region_add_notifier */
+    struct MemNotifierTable *_Atomic notifiers; /* immutable, replaced; see memory_region_add_notifier */
+    _Atomic unsigned notifier_readers;
+    _Atomic int live;            /* current views that show it: 0 means callbacks must not be entered any more */
+    bool owns_ram;
 };
 
 /*
@@ -78,6 +86,11 @@ void memory_region_init_io(MemoryRegion *mr, Object *owner, Domain *domain, cons
 bool memory_region_init_ram(MemoryRegion *mr, Object *owner, const char *name, uint64_t size, GError **err) WARN_UNUSED;
 /* RAM whose guest writes are dropped; contents are set through mr->ram->host. */
 bool memory_region_init_rom(MemoryRegion *mr, Object *owner, const char *name, uint64_t size, GError **err) WARN_UNUSED;
+/* Reads like ROM, writes reach ops->write (flash chips); ops->read is used while the chip shows registers: see set_romd. */
+bool memory_region_init_romd(MemoryRegion *mr, Object *owner, Domain *domain, const MemoryRegionOps *ops, void *opaque,
+                             const char *name, uint64_t size, GError **err) WARN_UNUSED;
+/* ROMD only: false makes reads go to ops->read too. */
+void memory_region_set_romd(MemoryRegion *mr, bool reads_memory);
 /* A region over an existing RamBlock (memory back ends). The block stays the caller's. */
 void memory_region_init_ram_block(MemoryRegion *mr, Object *owner, const char *name, RamBlock *ram);
 void memory_region_init_alias(MemoryRegion *mr, Object *owner, const char *name, MemoryRegion *target, uint64_t offset,
@@ -115,12 +128,14 @@ typedef struct MemRange {
     uint64_t start, size;        /* bytes in the address space */
     MemoryRegion *mr;            /* never a container or alias */
     uint64_t offset;             /* of start inside mr */
-    bool readonly;
+    RamBlock *ram;               /* reads are plain memory: mr->ram, offset is valid in it too; NULL for registers */
+    bool readonly;               /* writes don't go to ram: dropped, or for ROMD to the callbacks */
 } MemRange;
 
 typedef struct MemView {
     _Atomic int refs;
-    uint64_t generation;         /* grows with every change of the address space */
+    unsigned users;              /* address spaces that show it now; main domain's lock */
+    uint64_t generation;         /* unique to this view */
     unsigned n;
     MemRange ranges[];
 } MemView;
@@ -130,7 +145,7 @@ AddressSpace *address_space_new(MemoryRegion *root, const char *name);
 void address_space_free(AddressSpace *as);
 MemView *address_space_view_ref(AddressSpace *as); /* (owned) any thread */
 void mem_view_unref(MemView *view);
-/* Cheap check whether a held view is out of date. Any thread. */
+/* The generation of the newest view: a held view is out of date when its own differs. Any thread. */
 uint64_t address_space_generation(const AddressSpace *as);
 /* The range that holds addr, or NULL for a hole. hint is the caller's last hit index. */
 const MemRange *mem_view_find(const MemView *view, uint64_t addr, unsigned *hint);
@@ -164,6 +179,8 @@ void ram_set_watch_func(uint8_t bit, RamWatchFunc *func, void *opaque);
 void ram_watch_hit(RamBlock *ram, uint64_t offset, uint64_t len);
 static inline bool ram_watched(const RamBlock *ram, uint64_t offset, uint64_t len)
 {
+    /* The write must be visible before the bit is read: the watcher sets the bit first and reads the page after. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     for (uint64_t page = offset >> 12, last = (offset + len - 1) >> 12; len && page <= last; page++)
         if (__atomic_load_n((const uint8_t *)&ram->watch[page], __ATOMIC_RELAXED))
             return true;
@@ -174,4 +191,6 @@ static inline bool ram_watched(const RamBlock *ram, uint64_t offset, uint64_t le
 RamBlock *ram_block_new(const char *name, uint64_t size, GError **err) WARN_UNUSED;
 /* The same over an open file (memory-backend-file, memfd with hugetlb): fd is taken over on success. */
 RamBlock *ram_block_new_fd(const char *name, int fd, uint64_t size, bool share, bool readonly, GError **err) WARN_UNUSED;
+/* Drops the maker's reference; the memory goes when no view or DmaMap shows it any more. NULL is allowed. */
 void ram_block_free(RamBlock *ram);
+RamBlock *ram_block_ref(RamBlock *ram);
