@@ -21,7 +21,7 @@ typedef enum {
     PROP_KIND_STR,     /* char *, owned by the object */
     PROP_KIND_ENUM,    /* int; names in .names, NULL-terminated */
     PROP_KIND_LINK,    /* Object *: id or path of an object of type .type; a reference is held */
-    PROP_KIND_DISK,    /* BlockNode *: node name or drive id */
+    PROP_KIND_DISK,    /* Disk *: node name or drive id */
     PROP_KIND_CHARDEV, /* Chardev *: id */
     PROP_KIND_NETDEV,  /* NetPort *: id */
     PROP_KIND_PCI_ADDR,/* int32_t devfn: "slot", "slot.fn", hex */
