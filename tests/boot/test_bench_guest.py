@@ -22,7 +22,7 @@ def main():
         scratch = guests.copy("bench/scratch.img", folder)
         with Emulator(guests.bench("bench=10", smp=cpus, scratch=scratch), echo=sys.stdout) as guest:
             guest.serial.expect("INIT-REACHED", 120)
-            assert int(guest.serial.expect(r"GUEST-CPUS (\d+)").group(1)) == cpus
+            assert int(guest.serial.expect(r"GUEST-CPUS (\d+)\s").group(1)) == cpus
             guest.serial.expect("BENCH-DONE", 400)
             assert guest.wait(60) == 0, guest.stderr()
             rows = re.findall(r"BENCH ([\w-]+) +([\d.]+) ns", guest.serial.text)

@@ -20,14 +20,15 @@ def main():
             guest.qmp.command("blockdev-add", **{"driver": "raw", "node-name": "extra",
                                                  "file": {"driver": "file", "filename": second}})
             guest.qmp.command("device_add", driver="virtio-blk-pci", id="disk2", drive="extra")
-            assert guest.serial.expect(r"HOTPLUG-SEEN (\d+)", 60).group(1) == str((8 << 20) // 512)
-            guest.serial.expect("HOTPLUG-READ written by the guest", 60)
+            assert guest.serial.expect(r"HOTPLUG-SEEN (\d+)\s", 60).group(1) == str((8 << 20) // 512)
+            guest.serial.expect("HOTPLUG-READ written by the guest\s", 60)
             paths = [child["name"] for child in guest.qmp.command("qom-list", path="/machine/peripheral")]
             assert "disk2" in paths, paths
             guest.qmp.command("device_del", id="disk2")
             assert guest.qmp.event("DEVICE_DELETED", 60)["data"]["device"] == "disk2"
             guest.qmp.command("blockdev-del", **{"node-name": "extra"})
             guest.serial.expect("HOTPLUG-GONE", 60)
+            guest.serial.send("\n")
             assert guest.wait(60) == 0, guest.stderr()
         with open(second, "rb") as f:
             assert f.read(20) == b"written by the guest"

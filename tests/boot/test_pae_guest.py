@@ -14,10 +14,10 @@ def main():
     arguments = ["-nodefaults", "-no-reboot", "-m", "256", "-kernel", guests.need("pae/vmlinuz"),
                  "-initrd", guests.need("pae/initrd.img"), "-append", "console=ttyS0 quiet panic=-1"]
     with Emulator(arguments, echo=sys.stdout) as guest:
-        assert guest.serial.expect(r"INIT-REACHED (\w+)", 180).group(1) == "i686"
+        assert guest.serial.expect(r"INIT-REACHED (\w+)\s", 180).group(1) == "i686"
         guest.serial.expect(r"\bpae\b", 20)
-        assert int(guest.serial.expect(r"GUEST-SUM (\d+)", 120).group(1)) == SUM
-        digest = guest.serial.expect(r"GUEST-SHA (\w+)", 120).group(1)
+        assert int(guest.serial.expect(r"GUEST-SUM (\d+)\s", 120).group(1)) == SUM
+        digest = guest.serial.expect(r"GUEST-SHA (\w+)\s", 120).group(1)
         assert digest == hashlib.sha256(bytes(4 << 20)).hexdigest(), digest
         guest.serial.expect("GUEST-DONE", 20)
         assert guest.wait(30) == 0, guest.stderr()
