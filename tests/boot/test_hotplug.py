@@ -25,7 +25,10 @@ def main():
             paths = [child["name"] for child in guest.qmp.command("qom-list", path="/machine/peripheral")]
             assert "disk2" in paths, paths
             guest.qmp.command("device_del", id="disk2")
-            assert guest.qmp.event("DEVICE_DELETED", 60)["data"]["device"] == "disk2"
+            deleted = guest.qmp.event("DEVICE_DELETED", 60)["data"]
+            while "device" not in deleted:  # inner parts of the device go first and have only a path
+                deleted = guest.qmp.event("DEVICE_DELETED", 60)["data"]
+            assert deleted == {"device": "disk2", "path": "/machine/peripheral/disk2"}, deleted
             guest.qmp.command("blockdev-del", **{"node-name": "extra"})
             guest.serial.expect("HOTPLUG-GONE", 60)
             guest.serial.send("\n")
