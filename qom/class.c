@@ -51,6 +51,22 @@ void object_class_add_alias(const char *alias, const char *name)
     g_rec_mutex_unlock(&lock);
 }
 
+const char *object_class_alias(const char *name)
+{
+    const char *found = NULL;
+    GHashTableIter iter;
+    gpointer alias, target;
+    g_rec_mutex_lock(&lock);
+    if (aliases) {
+        g_hash_table_iter_init(&iter, aliases);
+        while (g_hash_table_iter_next(&iter, &alias, &target))
+            if (!strcmp(target, name) && (!found || strcmp(alias, found) < 0))
+                found = alias;
+    }
+    g_rec_mutex_unlock(&lock);
+    return found;
+}
+
 void object_set_class_loader(ClassLoader *func)
 {
     loader = func;

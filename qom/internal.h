@@ -41,6 +41,3 @@ void object_clear_globals(void); /* tests */
 
 /* access.c */
 const char *property_nearest(const ObjectClass *klass, const char *name); /* borrowed, NULL if nothing is close */
-
-/* user-object.c */
-bool id_well_formed(const char *id);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "qom/help.h"
+#include "qom/id.h"
 #include "qom/internal.h"
 
 /* The class that completes: the nearest ancestor with a complete function. */

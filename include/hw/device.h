@@ -4,6 +4,9 @@
  * Life: NEW (made, defaults set) -> properties set -> REALIZED (visible to the guest) -> GONE. A failed realize leaves
  * nothing behind: realize undoes what it did, the core drops the rest. All callbacks run with the device's
  * domain locked, except init/finalize.
+ *
+ * A class and its ancestors may each have realize, reset and unrealize: all of them run, ancestors first for realize and
+ * reset, last for unrealize. bus, category and no_hotplug are inherited when a table leaves them out.
  */
 #pragma once
 
@@ -63,6 +66,11 @@ struct Device {
 static inline const DeviceClass *device_class(const Device *dev) { return (const DeviceClass *)dev->obj.klass; }
 
 #define REGISTER_DEVICE(table) REGISTER_OBJECT(table)
+
+/* Row for the property tables of devices that firmware can boot from. */
+#define PROP_BOOTINDEX \
+    { .name = "bootindex", .kind = PROP_KIND_I32, .offset = offsetof(Device, bootindex), .def = (uint64_t)-1, \
+      .min = (uint64_t)-1, .max = INT32_MAX, .help = "place in the firmware's boot order, -1: none" }
 
 /* Making devices in board code. The device is not in the tree until realized. (owned until device_realize) */
 Device *device_new(Machine *machine, const char *type, GError **err) WARN_UNUSED;

@@ -59,6 +59,7 @@ bool object_class_is_a(const ObjectClass *klass, const char *ancestor);
 GPtrArray *object_class_list(const char *ancestor, bool with_abstract);
 /* Alternative spelling: "virtio-blk" for -device, "tcg" for dbt. */
 void object_class_add_alias(const char *alias, const char *name);
+const char *object_class_alias(const char *name); /* of a class, NULL if it has none */
 
 #define REGISTER_OBJECT(table)                                                              \
     static void __attribute__((constructor)) G_PASTE(register_, table)(void)                \
