@@ -54,3 +54,8 @@ static inline const AccelClass *accel_class(const Accel *accel) { return (const 
  * usable one wins. entries NULL or empty: the default.
  */
 bool accel_select(Machine *machine, const char *const *entries, GError **err) WARN_UNUSED;
+
+/* By name or alias; NULL if unknown. */
+const AccelClass *accel_find(const char *name);
+/* "dbt, qtest" for messages. (owned) */
+char *accel_names(void);

@@ -58,6 +58,7 @@ struct Machine {
     MemoryRegion ram;            /* all of guest RAM, mapped through aliases by the board */
     char *ram_id;
     Object *memory_backend;      /* -machine memory-backend=, or NULL */
+    bool dump_guest_core, mem_merge; /* see machine_advise_ram() */
     uint64_t ram_size;           /* bytes */
     SmpConfig smp;
     BootConfig boot;
@@ -88,6 +89,9 @@ static inline const MachineClass *machine_class(const Machine *m) { return (cons
 
 /* Full reset of all devices and vCPUs, in the order: vCPUs stopped, devices, firmware blobs, vCPUs. Main domain locked. */
 void machine_reset(Machine *machine);
+
+/* Applies -machine dump-guest-core= and mem-merge= to a block of guest RAM; boards call it for each. */
+void machine_advise_ram(const Machine *machine, const RamBlock *ram);
 
 /* Something outside the device tree that wants to know of resets (boot loaders). func may be called on any reset. */
 void reset_register(Machine *machine, void (*func)(void *opaque), void *opaque);

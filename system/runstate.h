@@ -56,5 +56,15 @@ typedef void RunChangeFunc(void *opaque, bool running, RunStateKind state);
 void runstate_on_change(RunState *run, RunChangeFunc *func, void *opaque);
 void runstate_off_change(RunState *run, RunChangeFunc *func, void *opaque);
 
+/* Called once when the process is about to end, newest first, on the main loop: terminals, sockets, pid files. */
+void runstate_on_exit(RunState *run, RunNotifyFunc *func, void *opaque);
+
+/*
+ * SIGINT, SIGTERM and SIGHUP end the process cleanly from now on; SIGPIPE is ignored. Before machine_main_loop() runs they are only
+ * noted: code that waits for a peer at start-up looks at machine_signal_seen() after EINTR.
+ */
+void machine_signals_init(Machine *machine);
+bool machine_signal_seen(void);
+
 /* Runs the main loop until the process should end; the value is the exit status. */
 int machine_main_loop(Machine *machine);

@@ -49,6 +49,7 @@ struct Vcpu {
     GCond wake, parked_cond;
     _Atomic bool sleeping;
     GQueue work;                  /* VcpuWork, see vcpu_run_on */
+    MemListener map_listener;     /* kicks it when its view is out of date */
     void *accel_data;             /* the accelerator's own */
 };
 
@@ -69,10 +70,16 @@ static inline uint32_t vcpu_interrupts(const Vcpu *vcpu)
 /* Gets it out of guest code for a turn of its loop. Any thread. */
 void vcpu_kick(Vcpu *vcpu);
 
-/* func(vcpu, opaque) on the vCPU's thread, outside guest code; waits for it when `wait`. Without thread: called directly. */
+/*
+ * func(vcpu, opaque) on the vCPU's thread, outside guest code and without locks; waits for it when `wait`, giving up the main
+ * domain's lock meanwhile. Without thread, or on it: called directly. Parked vCPUs do it too.
+ */
 void vcpu_run_on(Vcpu *vcpu, void (*func)(Vcpu *vcpu, void *opaque), void *opaque, bool wait);
 
-/* Thread life, called by the board or the run state. Main domain locked; pause drops it while it waits. */
+/*
+ * Thread life, called by the board or the run state. Main domain locked; pause drops it while it waits. start enters the vCPU in
+ * machine->vcpus at its index; its thread is parked until the machine runs.
+ */
 bool vcpu_start(Vcpu *vcpu, GError **err) WARN_UNUSED;
 void vcpu_destroy(Vcpu *vcpu);
 void vcpus_pause_all(Machine *machine);
