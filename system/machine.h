@@ -80,6 +80,9 @@ struct Machine {
     bool hpet, usb, vmport, acpi; /* -machine hpet= ...; -no-hpet clears hpet */
     struct FwCfg *fw_cfg;        /* NULL on machines without */
     struct ApicBus *apic_bus;    /* hw/intc/apic.h; NULL on machines without */
+    /* Where messages to 0xfeexxxxx go, see msi_set_receiver(); any thread */
+    void (*msi_receive)(void *opaque, uint64_t addr, uint32_t data);
+    void *msi_receive_opaque;
     GPtrArray *serials;          /* -serial, in order: Chardev * or NULL for "none" */
     void *board;                 /* the board's own struct */
 };

@@ -1,7 +1,7 @@
 /*
  * Message signalled interrupts: MSI and MSI-X of PCI devices.
  *
- * Notifications may come from any thread; the vector table has a lock of its own.
+ * MSI-X notifications may come from any thread: the vector table has a lock of its own.
  * Source: PCI Local Bus Specification 3.0 §6.8.
  */
 #pragma once
@@ -21,15 +21,15 @@ void msi_set_receiver(Machine *machine, MsiReceiveFunc *func, void *opaque);
 bool msi_init(PciDevice *pci, uint8_t offset, unsigned vectors, bool maskable, GError **err) WARN_UNUSED;
 bool msi_enabled(const PciDevice *pci);
 unsigned msi_vectors_enabled(const PciDevice *pci); /* as the guest granted */
-/* Sends vector (taken modulo the granted number), or leaves it pending while masked. Ignored while MSI is off. */
+/* Sends vector (taken modulo the granted number), or leaves it pending while masked. Ignored while MSI is off. Domain locked. */
 void msi_notify(PciDevice *pci, unsigned vector);
 
 #define MSIX_VECTORS_MAX 2048
 #define MSIX_ENTRY_SIZE 16
 
 /*
- * MSI-X with 1..2048 vectors from realize. Table and pending bits are mapped over the given BAR regions (containers or I/O regions of
- * the device; both may be the same) at 8-byte aligned offsets. cap_offset 0: the first free place.
+ * MSI-X with 1..2048 vectors from realize. Table and pending bits are mapped into the given BAR regions (containers; both may be
+ * the same) at 8-byte aligned offsets. cap_offset 0: the first free place.
  */
 typedef struct MsixLayout {
     unsigned vectors;
