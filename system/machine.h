@@ -98,4 +98,6 @@ void machine_advise_ram(const Machine *machine, const RamBlock *ram);
 
 /* Something outside the device tree that wants to know of resets (boot loaders). func may be called on any reset. */
 void reset_register(Machine *machine, void (*func)(void *opaque), void *opaque);
+/* The same after the vCPUs' reset: a direct kernel boot puts them into its protocol's state. */
+void reset_register_after_cpus(Machine *machine, void (*func)(void *opaque), void *opaque);
 void reset_unregister(Machine *machine, void (*func)(void *opaque), void *opaque);

@@ -7,16 +7,37 @@
 #include "system/vcpu.h"
 
 typedef struct ResetEntry {
+    bool after_cpus;
     void (*func)(void *opaque);
     void *opaque;
 } ResetEntry;
 
-void reset_register(Machine *machine, void (*func)(void *opaque), void *opaque)
+static void add_entry(Machine *machine, void (*func)(void *opaque), void *opaque, bool after_cpus)
 {
     ResetEntry *entry = g_new(ResetEntry, 1);
+    entry->after_cpus = after_cpus;
     entry->func = func;
     entry->opaque = opaque;
     g_ptr_array_add(machine->resets, entry);
+}
+
+void reset_register(Machine *machine, void (*func)(void *opaque), void *opaque)
+{
+    add_entry(machine, func, opaque, false);
+}
+
+void reset_register_after_cpus(Machine *machine, void (*func)(void *opaque), void *opaque)
+{
+    add_entry(machine, func, opaque, true);
+}
+
+static void call_entries(Machine *machine, bool after_cpus)
+{
+    for (unsigned i = 0; i < machine->resets->len; i++) {
+        const ResetEntry *entry = g_ptr_array_index(machine->resets, i);
+        if (entry->after_cpus == after_cpus)
+            entry->func(entry->opaque);
+    }
 }
 
 void reset_unregister(Machine *machine, void (*func)(void *opaque), void *opaque)
@@ -46,6 +67,10 @@ static void reset_vcpu(Vcpu *vcpu)
     const DeviceClass *klass = device_class(&vcpu->dev);
     if (klass->reset)
         klass->reset(&vcpu->dev);
+}
+
+static void tell_accel(Vcpu *vcpu)
+{
     if (vcpu->accel && accel_class(vcpu->accel)->state_changed)
         accel_class(vcpu->accel)->state_changed(vcpu);
 }
@@ -59,13 +84,14 @@ void machine_reset(Machine *machine)
     for (unsigned i = 0; i < roots->len; i++)
         device_reset_tree(g_ptr_array_index(roots, i));
     memory_transaction_commit();
-    for (unsigned i = 0; i < machine->resets->len; i++) {
-        const ResetEntry *entry = g_ptr_array_index(machine->resets, i);
-        entry->func(entry->opaque);
-    }
+    call_entries(machine, false);
     for (unsigned i = 0; i < machine->nr_vcpus; i++)
         if (machine->vcpus[i])
             reset_vcpu(machine->vcpus[i]);
+    call_entries(machine, true);
+    for (unsigned i = 0; i < machine->nr_vcpus; i++)
+        if (machine->vcpus[i])
+            tell_accel(machine->vcpus[i]);
     if (runstate_is_running(machine->run))
         vcpus_resume_all(machine);
 }

@@ -353,6 +353,11 @@ static const char *option_text(json_object *options, const char *name)
     return json_object_object_get_ex(options, name, &value) ? json_object_get_string(value) : NULL;
 }
 
+static void drop_options(gpointer options)
+{
+    json_object_put(options);
+}
+
 static bool add_option_now(FwCfg *fw, json_object *options, GError **err)
 {
     const char *name = option_text(options, "name"), *file = option_text(options, "file");
@@ -396,7 +401,7 @@ bool fw_cfg_add_option(Machine *machine, json_object *options, GError **err)
 
     GPtrArray *pending = g_object_get_data(G_OBJECT(machine), PENDING_KEY);
     if (!pending) {
-        pending = g_ptr_array_new_with_free_func((GDestroyNotify)json_object_put);
+        pending = g_ptr_array_new_with_free_func(drop_options);
         g_object_set_data_full(G_OBJECT(machine), PENDING_KEY, pending, (GDestroyNotify)g_ptr_array_unref);
     }
     g_ptr_array_add(pending, json_object_get(options));

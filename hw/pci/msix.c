@@ -193,18 +193,25 @@ bool msix_init_exclusive_bar(PciDevice *pci, unsigned vectors, uint8_t bar, GErr
     return true;
 }
 
+void msix_unmap(PciDevice *pci)
+{
+    MsixState *msix = pci->msix;
+
+    if (!msix)
+        return;
+    memory_region_clear(&msix->table_mr);
+    memory_region_clear(&msix->pba_mr);
+    if (msix->exclusive)
+        memory_region_clear(msix->exclusive);
+}
+
 void msix_free(PciDevice *pci)
 {
     MsixState *msix = g_steal_pointer(&pci->msix);
 
     if (!msix)
         return;
-    memory_region_clear(&msix->table_mr);
-    memory_region_clear(&msix->pba_mr);
-    if (msix->exclusive) {
-        memory_region_clear(msix->exclusive);
-        g_free(msix->exclusive);
-    }
+    g_free(msix->exclusive);
     g_mutex_clear(&msix->lock);
     g_free(msix->table);
     g_free(msix->pending);

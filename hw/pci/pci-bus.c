@@ -79,26 +79,19 @@ static void pci_bus_unplug(Bus *base, Device *dev)
     PciBus *bus = PCI_BUS(base);
     PciDevice *pci = PCI_DEVICE(dev);
 
-    if (!pci->config)
-        return;
     pci_set_irq(pci, false);
     memory_transaction_begin();
     for (unsigned n = 0; n < G_N_ELEMENTS(pci->bars); n++)
-        if (pci->bars[n].mr && pci->bars[n].mapped != PCI_BAR_UNMAPPED)
+        if (pci->bars[n].mr)
             memory_region_remove(pci->bars[n].mr);
     pci_rom_unload(pci);
-    msix_free(pci);
+    msix_unmap(pci);
     memset(pci->bars, 0, sizeof(pci->bars));
     memory_transaction_commit();
     address_space_free(g_steal_pointer(&pci->dma_space));
     memory_region_clear(&pci->dma_alias);
     memory_region_clear(&pci->dma_root);
     bus->devices[pci->devfn] = NULL;
-    g_clear_pointer(&pci->config, g_free);
-    g_clear_pointer(&pci->wmask, g_free);
-    g_clear_pointer(&pci->w1cmask, g_free);
-    memset(pci->cap_used, 0, sizeof(pci->cap_used));
-    pci->msi_cap = pci->msix_cap = 0;
 }
 
 static bool pci_bus_plug(Bus *base, Device *dev, GError **err)

@@ -216,6 +216,16 @@ void pci_device_reset_common(PciDevice *pci)
     pci_update_mappings(pci);
 }
 
+static void pci_device_finalize(Object *obj)
+{
+    PciDevice *pci = PCI_DEVICE(obj);
+
+    msix_free(pci);
+    g_free(pci->config);
+    g_free(pci->wmask);
+    g_free(pci->w1cmask);
+}
+
 static const Property pci_device_props[] = {
     { .name = "addr", .kind = PROP_KIND_PCI_ADDR, .offset = offsetof(PciDevice, devfn), .def = (uint64_t)-1,
       .help = "slot and function on the bus, as 06.0 or 0x6; chosen by the bus when not given" },
@@ -228,6 +238,6 @@ static const Property pci_device_props[] = {
 
 static const PciClass pci_device_class = {
     .name = TYPE_PCI_DEVICE, .parent = TYPE_DEVICE, .desc = "PCI function", .size = sizeof(PciDevice), .abstract = true,
-    .props = pci_device_props, .bus = PCI_BUS_KIND,
+    .props = pci_device_props, .finalize = pci_device_finalize, .bus = PCI_BUS_KIND,
 };
 REGISTER_OBJECT(pci_device_class)

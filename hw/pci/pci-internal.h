@@ -19,4 +19,6 @@ void msi_config_written(PciDevice *pci, unsigned addr, unsigned size);
 void msix_config_written(PciDevice *pci, unsigned addr, unsigned size);
 void msi_reset(PciDevice *pci);
 void msix_reset(PciDevice *pci);
+/* Takes table and pending bits out of the memory map; the state stays until msix_free, as other threads may still notify. */
+void msix_unmap(PciDevice *pci);
 void msix_free(PciDevice *pci);
