@@ -149,7 +149,7 @@ void param_get(GObject *gobject, guint id, GValue *value, GParamSpec *pspec)
 void param_notify(Object *obj, const Property *prop)
 {
     guint signal = g_signal_lookup("notify", G_TYPE_OBJECT);
-    if (!g_signal_has_handler_pending(obj, signal, 0, TRUE))
+    if (!g_signal_handler_find(obj, G_SIGNAL_MATCH_ID, signal, 0, NULL, NULL, NULL))
         return;
     guint n;
     g_autofree GParamSpec **specs = g_object_class_list_properties(G_OBJECT_GET_CLASS(obj), &n);

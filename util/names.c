@@ -43,7 +43,8 @@ const char *nearest_name(const char *given, const char *const *candidates)
     unsigned best_distance = (unsigned)MAX(1, MIN(strlen(given), LONGEST) / 3) + 1;
     for (const char *const *name = candidates; *name; name++) {
         unsigned d = distance(given, *name);
-        if (d < best_distance) {
+        /* half of the longer name at least must agree, or "b" would be a typo of "n" */
+        if (d < best_distance && d * 2 <= MAX(strlen(given), strlen(*name))) {
             best_distance = d;
             best = *name;
         }
