@@ -30,9 +30,8 @@ static void view_release(void *opaque)
     MemView *view = opaque;
     for (unsigned i = 0; i < view->n; i++) {
         const MemRange *r = &view->ranges[i];
-        if (r->mr->owner)
-            object_unref(r->mr->owner);
         ram_block_free(r->ram);
+        object_unref(r->owner); /* mr may be gone with it */
     }
     g_free(view);
 }

@@ -48,6 +48,7 @@ static MemRange make_range(MemoryRegion *mr, Pos base, Pos lo, Pos hi, bool read
         .mr = mr,
         .offset = (uint64_t)(lo - base),
         .ram = backed ? mr->ram : NULL,
+        .owner = mr->owner,
         .readonly = readonly || mr->kind == MR_ROM || mr->kind == MR_ROMD,
     };
 }
@@ -110,8 +111,7 @@ MemView *mem_view_build(MemoryRegion *root)
             view->ranges[view->n++] = *r;
     }
     for (unsigned i = 0; i < view->n; i++) {
-        if (view->ranges[i].mr->owner)
-            object_ref(view->ranges[i].mr->owner);
+        object_ref(view->ranges[i].owner);
         if (view->ranges[i].ram)
             ram_block_ref(view->ranges[i].ram);
     }

@@ -129,6 +129,7 @@ typedef struct MemRange {
     MemoryRegion *mr;            /* never a container or alias */
     uint64_t offset;             /* of start inside mr */
     RamBlock *ram;               /* reads are plain memory: mr->ram, offset is valid in it too; NULL for registers */
+    Object *owner;               /* of mr, or NULL; a reference is held */
     bool readonly;               /* writes don't go to ram: dropped, or for ROMD to the callbacks */
 } MemRange;
 
