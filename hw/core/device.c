@@ -93,6 +93,21 @@ Device *device_new(Machine *machine, const char *type, GError **err)
     return dev;
 }
 
+static void unrealize_children(Device *dev)
+{
+    for (guint i = dev->buses->len; i-- > 0;) {
+        Bus *bus = dev->buses->pdata[i];
+        while (bus->devices->len)
+            device_unrealize(bus->devices->pdata[bus->devices->len - 1]);
+    }
+}
+
+static void free_buses(Device *dev)
+{
+    while (dev->buses->len)
+        bus_free(dev->buses->pdata[dev->buses->len - 1]);
+}
+
 static bool realize_levels(Device *dev, GError **err)
 {
     const DeviceClass *levels[CLASS_DEPTH_MAX];
@@ -100,6 +115,8 @@ static bool realize_levels(Device *dev, GError **err)
     for (unsigned i = 0; i < n; i++) {
         if (!levels[i]->realize || levels[i]->realize(dev, err))
             continue;
+        unrealize_children(dev);
+        free_buses(dev);
         while (i-- > 0)
             if (levels[i]->unrealize)
                 levels[i]->unrealize(dev);
@@ -115,21 +132,6 @@ static void unrealize_levels(Device *dev)
     while (n-- > 0)
         if (levels[n]->unrealize)
             levels[n]->unrealize(dev);
-}
-
-static void unrealize_children(Device *dev)
-{
-    for (guint i = dev->buses->len; i-- > 0;) {
-        Bus *bus = dev->buses->pdata[i];
-        while (bus->devices->len)
-            device_unrealize(bus->devices->pdata[bus->devices->len - 1]);
-    }
-}
-
-static void free_buses(Device *dev)
-{
-    while (dev->buses->len)
-        bus_free(dev->buses->pdata[dev->buses->len - 1]);
 }
 
 static void place_in_tree(Device *dev)
@@ -151,8 +153,6 @@ static bool realize_in_place(Device *dev, Bus *bus, GError **err)
         return false;
     DOMAIN_GUARD(dev->domain);
     if (!realize_levels(dev, err)) {
-        unrealize_children(dev);
-        free_buses(dev);
         if (bus)
             bus_unplug(bus, dev);
         return false;
