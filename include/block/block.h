@@ -42,11 +42,12 @@ struct BlockReq {
     uint64_t offset, bytes;    /* in the node it is submitted to; 0, 0 for a flush */
     const struct iovec *iov;   /* [niov], niov <= 1024, together `bytes`; read and write only. Borrowed until done */
     unsigned niov;
-    BlockLoop *loop;           /* where it completes */
+    BlockLoop *loop;           /* where it completes; NULL: block_submit does it all and calls done before it returns (workers) */
     BlockDoneFunc *done;
     void *opaque;              /* the caller's */
     /* below: the block layer's */
     Disk *disk;                /* accounting, NULL below a disk */
+    BlockOp disk_op;           /* what was asked for: drivers may turn a write into a write of zeroes */
     BlockNode *entry;          /* node whose in_flight counts it */
     int64_t start_ns;
     BlockReq *next;
@@ -66,10 +67,7 @@ void block_forward(BlockNode *child, BlockReq *req);
 void block_complete(BlockReq *req, int ret);
 void block_complete_later(BlockReq *req, int ret);
 
-/*
- * The same, waiting. For worker threads, tools and start-up code. Not with the lock of a domain held whose callbacks it may need,
- * unless the caller is that domain's loop. 0 or -errno.
- */
+/* The same on the calling thread, which may block: worker threads, tools, start-up code. 0 or -errno. */
 int block_read_sync(BlockNode *node, uint64_t offset, void *buf, size_t bytes);
 int block_write_sync(BlockNode *node, uint64_t offset, const void *buf, size_t bytes);
 int block_flush_sync(BlockNode *node);

@@ -64,7 +64,6 @@ struct Virtq {
     MemView *view;
     uint64_t view_generation;
     unsigned hint;
-    uint64_t *busy;          /* packed, tests: NULL */
 };
 
 /*
