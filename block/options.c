@@ -184,12 +184,13 @@ static bool check_value(const BlockOption *o, const char *path, json_object *val
         error_set(err, "option \"%s\" takes a number%s, not \"%s\"", path,
                   o->kind == BLOCK_OPT_SIZE ? " of bytes with an optional suffix k, M, G, T, P or E" : "", text);
         return false;
-    case BLOCK_OPT_ENUM:
+    case BLOCK_OPT_ENUM: {
         if (json_object_is_type(value, json_type_string) && g_strv_contains(o->names, text))
             return true;
         g_autofree char *all = g_strjoinv(", ", (char **)o->names);
         error_set(err, "option \"%s\" takes one of %s, not \"%s\"", path, all, text);
         return false;
+    }
     case BLOCK_OPT_NODE:
         if (!value || json_object_is_type(value, json_type_string) || json_object_is_type(value, json_type_object))
             return true;
