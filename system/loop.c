@@ -286,6 +286,7 @@ Domain *domain_new(const char *name, GMainContext *context)
     d->source = g_source_new(&source_funcs, sizeof(DomainSource));
     ((DomainSource *)d->source)->domain = d;
     g_source_set_name(d->source, name);
+    g_source_set_can_recurse(d->source, TRUE); /* callbacks may iterate */
     g_source_attach(d->source, d->context);
     if (d->is_main)
         main_domain = d;
