@@ -59,6 +59,8 @@ typedef struct Rtc {
     uint32_t lost_ticks;    /* to be made up for */
     int64_t slew_at_ns;     /* when the next one is, on the clock */
     int32_t base_year;
+    uint16_t iobase;
+    uint8_t isairq;
     int lost_tick_policy;
     ClockKind clock;
     Timer *timer;
@@ -142,7 +144,7 @@ static void store_date(Rtc *rtc)
     struct tm tm;
     if (!gmtime_r(&seconds, &tm))
         return;
-    int year = tm.tm_year - rtc->base_year;
+    int year = tm.tm_year + 1900;
     uint8_t *r = rtc->cmos;
     r[REG_SECONDS] = to_register(rtc, tm.tm_sec);
     r[REG_MINUTES] = to_register(rtc, tm.tm_min);
@@ -150,8 +152,8 @@ static void store_date(Rtc *rtc)
     r[REG_WEEKDAY] = to_register(rtc, (tm.tm_wday + rtc->weekday_shift) % 7 + 1);
     r[REG_DAY] = to_register(rtc, tm.tm_mday);
     r[REG_MONTH] = to_register(rtc, tm.tm_mon + 1);
-    r[REG_YEAR] = to_register(rtc, (year % 100 + 100) % 100);
-    r[REG_CENTURY] = to_register(rtc, (tm.tm_year + 1900) / 100);
+    r[REG_YEAR] = to_register(rtc, ((year - rtc->base_year) % 100 + 100) % 100);
+    r[REG_CENTURY] = to_register(rtc, year / 100);
 }
 
 static void report_change(Rtc *rtc)
@@ -172,8 +174,8 @@ static void load_date(Rtc *rtc)
         .tm_sec = from_register(rtc, r[REG_SECONDS]), .tm_min = from_register(rtc, r[REG_MINUTES]),
         .tm_hour = hour_from_register(rtc, r[REG_HOURS]), .tm_mday = from_register(rtc, r[REG_DAY]),
         .tm_mon = (int)from_register(rtc, r[REG_MONTH]) - 1,
-        .tm_year = (int)from_register(rtc, r[REG_YEAR]) + rtc->base_year +
-                   (int)from_register(rtc, r[REG_CENTURY]) * 100 - 1900,
+        .tm_year = (int)(from_register(rtc, r[REG_CENTURY]) * 100 +
+                         (from_register(rtc, r[REG_YEAR]) + rtc->base_year) % 100) - 1900,
     };
     unsigned weekday = from_register(rtc, r[REG_WEEKDAY]);
     time_t date = timegm(&tm); /* fills in tm_wday */
@@ -450,7 +452,7 @@ static bool check_policy(Rtc *rtc, GError **err)
 static bool rtc_realize(Device *dev, GError **err)
 {
     Rtc *rtc = RTC(dev);
-    if (!check_policy(rtc, err))
+    if (!check_policy(rtc, err) || !isa_check_ports(&rtc->isa, rtc->iobase, 2, err))
         return false;
     rtc->clock = dev->machine->rtc_clock;
     rtc->date_offset_s = dev->machine->rtc_base_offset_s;
@@ -462,7 +464,7 @@ static bool rtc_realize(Device *dev, GError **err)
     device_init_irq_out(dev, NULL, &rtc->irq, 1);
     rtc->timer = timer_new(dev->domain, rtc->clock, rtc_timer, rtc);
     memory_region_init_io(&rtc->io, OBJECT(rtc), dev->domain, &rtc_ops, rtc, "rtc", 2);
-    isa_register_ioport(&rtc->isa, &rtc->io, 0x70);
+    isa_register_ioport(&rtc->isa, &rtc->io, rtc->iobase);
     return true;
 }
 
@@ -494,7 +496,9 @@ static json_object *rtc_get_date(Object *obj, const Property *prop, GError **err
 }
 
 static const Property rtc_props[] = {
-    PROP_I32("base_year", Rtc, base_year, 0, -1900, 8000, "year that the year register counts from, less 1900"),
+    PROP_U16("iobase", Rtc, iobase, 0x70, 0, 0, "first of two ports"),
+    PROP_U8("irq", Rtc, isairq, 8, 0, 15, "ISA interrupt that its output is meant for, as firmware tables say"),
+    PROP_I32("base_year", Rtc, base_year, 2000, 0, 9999, "year that the year register counts from"),
     PROP_ENUM("lost_tick_policy", Rtc, lost_tick_policy, LOST_DISCARD, lost_tick_names,
               "what becomes of periodic interrupts that the guest had no time for: discard, slew"),
     { .name = "date", .kind = PROP_KIND_CUSTOM, .flags = PROP_READONLY, .type = "struct tm", .get = rtc_get_date,
