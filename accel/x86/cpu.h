@@ -43,6 +43,7 @@ struct X86Cpu {
     const X86ApicOps *apic_ops;
     const X86EngineOps *engine; /* hooks of whoever executes, set by AccelClass.vcpu_init; NULL without */
     void **fault_jmp;           /* where faults go: a void *[5] for __builtin_setjmp, on the stack of the run loop */
+    unsigned ram_hint;          /* last range hit by x86_ram_ref */
     X86Event *fault;            /* what was raised; storage lives as long as the CPU */
 };
 

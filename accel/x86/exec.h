@@ -68,7 +68,7 @@ _Noreturn void x86_fault_translation(X86Cpu *cpu, const struct X86Translation *t
 typedef struct X86Translation {
     uint64_t gpa;            /* of lin, A20 applied */
     uint64_t page_size;      /* 4 KiB, 2 MiB, 4 MiB, 1 GiB; 4 KiB without paging */
-    uint8_t perms;           /* X86_PERM_*, for the privilege of this access; SMAP is judged with EFLAGS.AC clear, see user */
+    uint8_t perms;           /* X86_PERM_*, for the privilege of this access and the current EFLAGS.AC (0 if implicit) */
     bool user;               /* page is user-accessible: supervisor data access may depend on AC (SMAP) */
     bool global;             /* G, and CR4.PGE is set */
     /* when false was returned */
@@ -96,7 +96,7 @@ static inline unsigned x86_code_bits(const X86State *st)
 static inline unsigned x86_iopl(const X86State *st) { return (st->rflags >> 12) & 3; }
 
 /* RAM, ROM or ROMD behind a guest-physical page for reading (write: RAM only), or NULL for MMIO and holes. */
-typedef struct X86RamRef { uint8_t *hva; RamBlock *ram; uint64_t offset; } X86RamRef;
+typedef struct X86RamRef { uint8_t *hva; RamBlock *ram; uint64_t offset; bool writable; } X86RamRef;
 bool x86_ram_ref(X86Cpu *cpu, uint64_t gpa, bool write, X86RamRef *ref) WARN_UNUSED;
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
