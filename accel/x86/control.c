@@ -188,7 +188,7 @@ static unsigned write_cr(X86Cpu *cpu, unsigned n, uint64_t value)
 unsigned x86_exec_mov_cr(X86Cpu *cpu, const Insn *in);
 unsigned x86_exec_mov_cr(X86Cpu *cpu, const Insn *in)
 {
-    bool write = ZydisRegisterGetClass(in->op[0].reg.value) == ZYDIS_REGCLASS_CONTROL;
+    bool write = x86_is_creg(in->op[0].reg.value);
     unsigned n = in->op[write ? 0 : 1].reg.value - ZYDIS_REGISTER_CR0;
     if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
         x86_fault(cpu, EXC_UD, 0);
@@ -209,7 +209,7 @@ unsigned x86_exec_mov_dr(X86Cpu *cpu, const Insn *in);
 unsigned x86_exec_mov_dr(X86Cpu *cpu, const Insn *in)
 {
     X86State *st = &cpu->st;
-    bool write = ZydisRegisterGetClass(in->op[0].reg.value) == ZYDIS_REGCLASS_DEBUG;
+    bool write = x86_is_dreg(in->op[0].reg.value);
     unsigned n = in->op[write ? 0 : 1].reg.value - ZYDIS_REGISTER_DR0;
     if (n > 7 || ((n == 4 || n == 5) && (st->cr4 & CR4_DE)))
         x86_fault(cpu, EXC_UD, 0);

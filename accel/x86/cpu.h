@@ -4,6 +4,7 @@
 #pragma once
 
 #include "accel/x86/state.h"
+#include "system/machine.h"
 #include "system/vcpu.h"
 
 typedef struct X86Cpu X86Cpu;
@@ -30,19 +31,32 @@ typedef struct X86CpuidEntry {
     uint32_t eax, ebx, ecx, edx;
 } X86CpuidEntry;
 
+typedef struct X86Model X86Model; /* accel/x86/models.h */
+
 struct X86Cpu {
     Vcpu vcpu;
     X86State st;
+    const X86Model *model_def;
     uint32_t apic_id;
     unsigned socket_id, die_id, core_id, thread_id;
     GArray *cpuid;              /* X86CpuidEntry, sorted; dynamic bits (OSXSAVE, APIC id, XSAVE size) are patched on reading */
-    uint32_t features[24];      /* words by accel/x86/features.h: what the guest may use */
-    unsigned phys_bits;         /* MAXPHYADDR */
-    unsigned family, model, stepping;
+    _Alignas(8) uint32_t features[24]; /* words by accel/x86/features.h: what the guest may use */
+    uint32_t missing[24];       /* asked for, and not possible here */
+    uint32_t phys_bits;         /* MAXPHYADDR */
+    uint32_t family, model, stepping;
+    uint32_t level, xlevel;     /* highest CPUID leaves */
+    char *vendor;               /* 12 characters */
+    char *model_id;             /* up to 48 characters */
+    bool check, enforce;        /* missing features: warn, fail */
+    bool migratable, host_phys_bits, expose_kvm, pmu;
+    uint32_t host_phys_bits_limit;
+    int32_t topo_ids[4];        /* socket-id, die-id, core-id, thread-id as given, -1 if not */
     Device *apic;               /* NULL without */
     const X86ApicOps *apic_ops;
     const X86EngineOps *engine; /* hooks of whoever executes, set by AccelClass.vcpu_init; NULL without */
     void **fault_jmp;           /* where faults go: a void *[5] for __builtin_setjmp, on the stack of the run loop */
+    uint64_t tsc_stop;          /* host TSC when the machine was stopped */
+    bool tsc_stopped;
     unsigned ram_hint;          /* last range hit by x86_ram_ref */
     X86Event *fault;            /* what was raised; storage lives as long as the CPU */
 };
@@ -57,6 +71,8 @@ struct X86Cpu {
 X86Cpu *x86_cpu_new(Machine *machine, const char *cpu_type, unsigned index, GError **err) WARN_UNUSED;
 void x86_cpu_attach_apic(X86Cpu *cpu, Device *apic, const X86ApicOps *ops);
 
+/* APIC ID of the CPU with this index, and its place in the sockets, by -smp (SDM 3A 9.9, leaf 0xb). */
+uint32_t x86_apic_id(const SmpConfig *smp, unsigned index);
 /* Power-on reset (SDM 3A 9.1.1) or, with init, what an INIT leaves as it was. */
 void x86_cpu_reset(X86Cpu *cpu, bool init);
 /* CPUID as the guest would get it now. */

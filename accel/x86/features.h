@@ -101,3 +101,10 @@ int x86_feature_find(const char *name);
 char *x86_feature_name(unsigned feature);
 /* What this host and the translator can do together, by word. */
 void x86_features_supported(uint32_t words[X86_WORDS]);
+/* Drops features whose prerequisite is missing (AVX without XSAVE); returns nothing: callers compare. */
+void x86_features_close(uint32_t words[X86_WORDS]);
+static inline bool x86_word_has(const uint32_t *words, X86Feature f) { return words[f / 32] >> (f % 32) & 1; }
+static inline void x86_word_set(uint32_t *words, X86Feature f, bool on)
+{
+    words[f / 32] = (words[f / 32] & ~(1u << f % 32)) | (on ? 1u << f % 32 : 0);
+}

@@ -104,7 +104,7 @@ static unsigned exec_loop(X86Cpu *cpu, const Insn *in)
 
 static bool is_segment_register(const ZydisDecodedOperand *op)
 {
-    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_SEGMENT;
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && x86_is_sreg(op->reg.value);
 }
 
 static unsigned exec_push(X86Cpu *cpu, const Insn *in)
@@ -214,13 +214,15 @@ static unsigned exec_mov(X86Cpu *cpu, const Insn *in)
     for (unsigned i = 0; i < 2; i++) {
         if (in->op[i].type != ZYDIS_OPERAND_TYPE_REGISTER)
             continue;
-        switch (ZydisRegisterGetClass(in->op[i].reg.value)) {
-        case ZYDIS_REGCLASS_SEGMENT: return x86_exec_mov_sreg(cpu, in);
-        case ZYDIS_REGCLASS_CONTROL: return x86_exec_mov_cr(cpu, in);
-        case ZYDIS_REGCLASS_DEBUG: return x86_exec_mov_dr(cpu, in);
-        case ZYDIS_REGCLASS_TEST: x86_fault(cpu, EXC_UD, 0);
-        default: break;
-        }
+        ZydisRegister reg = in->op[i].reg.value;
+        if (x86_is_sreg(reg))
+            return x86_exec_mov_sreg(cpu, in);
+        if (x86_is_creg(reg))
+            return x86_exec_mov_cr(cpu, in);
+        if (x86_is_dreg(reg))
+            return x86_exec_mov_dr(cpu, in);
+        if (x86_is_treg(reg)) /* gone since the Pentium */
+            x86_fault(cpu, EXC_UD, 0);
     }
     x86_op_write(cpu, in, 0, x86_op_read(cpu, in, 1));
     return 0;

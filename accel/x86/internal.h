@@ -33,6 +33,11 @@ void x86_register_bits(ExecFunc **table);
 void x86_register_atomic(ExecFunc **table);
 
 /* ---- operands (operand.c) ---- */
+/* Not ZydisRegisterGetClass(): library code may use vector registers. */
+static inline bool x86_is_sreg(ZydisRegister r) { return r >= ZYDIS_REGISTER_ES && r <= ZYDIS_REGISTER_GS; }
+static inline bool x86_is_creg(ZydisRegister r) { return r >= ZYDIS_REGISTER_CR0 && r <= ZYDIS_REGISTER_CR15; }
+static inline bool x86_is_dreg(ZydisRegister r) { return r >= ZYDIS_REGISTER_DR0 && r <= ZYDIS_REGISTER_DR15; }
+static inline bool x86_is_treg(ZydisRegister r) { return r >= ZYDIS_REGISTER_TR0 && r <= ZYDIS_REGISTER_TR7; }
 uint64_t x86_reg_read(X86Cpu *cpu, ZydisRegister reg);
 /* Writes the register by its own width; 32-bit writes clear the upper half in the way of 64-bit mode. */
 void x86_reg_write(X86Cpu *cpu, ZydisRegister reg, uint64_t value);

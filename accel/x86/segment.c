@@ -190,8 +190,7 @@ unsigned x86_operand_seg(const ZydisDecodedOperand *op)
 
 static unsigned exec_mov_sreg(X86Cpu *cpu, const Insn *in)
 {
-    bool to_sreg = in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-                   ZydisRegisterGetClass(in->op[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+    bool to_sreg = in->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER && x86_is_sreg(in->op[0].reg.value);
     if (!to_sreg) {
         uint16_t sel = cpu->st.seg[in->op[1].reg.value - ZYDIS_REGISTER_ES].selector;
         /* a register takes the operand size (zero-extended), memory 16 bits */

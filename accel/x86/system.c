@@ -190,6 +190,11 @@ static unsigned exec_cpuid(X86Cpu *cpu, const Insn *in)
     return 0;
 }
 
+uint64_t x86_rdtsc(X86Cpu *cpu)
+{
+    return __builtin_ia32_rdtsc() + cpu->st.tsc_offset;
+}
+
 static void tsc_allowed(X86Cpu *cpu)
 {
     if ((cpu->st.cr4 & CR4_TSD) && cpu->st.cpl != 0)
