@@ -33,6 +33,8 @@ static void machine_init(Object *obj)
 static void machine_finalize(Object *obj)
 {
     Machine *m = (Machine *)obj;
+    domain_lock(m->domain);
+    bh_run(m->domain); /* views that other threads let go of */
     BootConfig *b = &m->boot;
     char *strings[] = { b->kernel, b->initrd, b->append, b->bios, b->order, b->once, m->ram_id, m->cpu_type, m->name };
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)
@@ -46,6 +48,7 @@ static void machine_finalize(Object *obj)
     memory_region_clear(&m->io_root);
     runstate_free(m->run);
     memory_set_main_domain(NULL);
+    domain_unlock(m->domain);
     domain_free(m->domain);
     clocks_free(m->clocks);
 }

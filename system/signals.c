@@ -14,6 +14,7 @@ static struct {
     _Atomic int signal;
     _Atomic int pid;
     int eventfd;
+    FdWatch *watch;
 } caught = { .eventfd = -1 };
 
 static void on_signal(int signal, siginfo_t *info, void *context)
@@ -54,7 +55,7 @@ void machine_signals_init(Machine *machine)
     caught.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (caught.eventfd < 0)
         g_error("eventfd: %s", g_strerror(errno));
-    fd_watch_new(machine->domain, caught.eventfd, G_IO_IN, signal_arrived, machine);
+    caught.watch = fd_watch_new(machine->domain, caught.eventfd, G_IO_IN, signal_arrived, machine);
     for (unsigned i = 0; i < G_N_ELEMENTS(ending); i++)
         sigaction(ending[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);

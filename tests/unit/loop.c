@@ -6,7 +6,7 @@
 
 #include "system/loop_internal.h"
 
-static void count(void *opaque) { ++*(int *)opaque; }
+static void count(void *opaque) { g_atomic_int_inc((int *)opaque); }
 
 /* Turns until *n reaches want; a hang is the test program's time-out. */
 static void turn_until(Domain *d, const int *n, int want)
