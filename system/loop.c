@@ -160,6 +160,42 @@ static int poll_ns(GPollFD *fds, guint n, int64_t ns)
     return ppoll((struct pollfd *)fds, n, ns == INT64_MAX ? NULL : &ts, NULL);
 }
 
+void domain_set_polling(Domain *d, int64_t max_ns, unsigned grow, unsigned shrink)
+{
+    d->poll_max_ns = max_ns;
+    d->poll_grow = grow ? grow : 2;
+    d->poll_shrink = shrink;
+    d->poll_now_ns = MIN(d->poll_now_ns, max_ns);
+}
+
+/* A wait that ended a little later than the busy part would have been worth a longer one. */
+static void adapt_polling(Domain *d, int64_t waited)
+{
+    if (waited <= d->poll_now_ns)
+        return;
+    if (waited > d->poll_max_ns)
+        d->poll_now_ns = d->poll_shrink ? d->poll_now_ns / d->poll_shrink : 0;
+    else
+        d->poll_now_ns = MIN(d->poll_max_ns, MAX(4000, d->poll_now_ns * (int64_t)d->poll_grow));
+}
+
+/* Looks for up to poll_now_ns before it sleeps: a wake-up costs tens of microseconds, an event may be closer. */
+static int poll_busy(Domain *d, GPollFD *fds, guint n, int64_t ns)
+{
+    int64_t start = mono_now(), waited = 0, busy = MIN(d->poll_now_ns, ns);
+    int ready = 0;
+    while (!ready && waited < busy) {
+        ready = poll_ns(fds, n, 0);
+        waited = mono_now() - start;
+    }
+    if (!ready)
+        ready = poll_ns(fds, n, ns == INT64_MAX ? ns : MAX(ns - waited, 0));
+    int saved = errno;
+    adapt_polling(d, mono_now() - start);
+    errno = saved;
+    return ready;
+}
+
 static gint domain_poll(GPollFD *fds, guint n, gint timeout_ms)
 {
     Domain *d = running;
@@ -177,7 +213,7 @@ static gint domain_poll(GPollFD *fds, guint n, gint timeout_ms)
     }
     uint32_t grants = atomic_load(&d->grants);
     unsigned depth = domain_release_all(d);
-    int ready = poll_ns(fds, n, left);
+    int ready = left && d->poll_max_ns ? poll_busy(d, fds, n, left) : poll_ns(fds, n, left);
     int saved = errno;
     atomic_store(&d->sleep_until, 0);
     reacquire_fair(d, depth, grants);

@@ -40,6 +40,11 @@ struct Domain {
     BottomHalf *_Atomic bh_pushed;
     BottomHalf *bh_ready, *bh_ready_tail;
 
+    /* busy waiting before sleeping; domain_set_polling() */
+    int64_t poll_max_ns;
+    unsigned poll_grow, poll_shrink;
+    int64_t poll_now_ns;           /* how long at present, 0..poll_max_ns */
+
     Clocks *clocks;
     GMutex timer_lock;             /* guards heaps and firing; leaf */
     TimerHeap heap[CLOCK_KINDS];
@@ -58,6 +63,12 @@ void domain_reacquire(Domain *domain, unsigned depth);
  * domain's. NULL and a lock it already has are always fine. See docs/locking.md.
  */
 bool domain_may_enter(const Domain *domain);
+
+/*
+ * Before the loop sleeps it looks for events up to max_ns (0: not at all). The time in use grows (times grow, 0: 2) while events come
+ * just after it ended, and shrinks (divided by shrink, 0: to nothing) when they don't. Lock held.
+ */
+void domain_set_polling(Domain *domain, int64_t max_ns, unsigned grow, unsigned shrink);
 
 /* The main domain of the process, NULL before it was made. */
 Domain *domain_main(void);
