@@ -1,251 +1,401 @@
 /*
- * Memory backends. The mapping is made when the object is completed, so that a failure is the object's.
+ * memory-backend-ram, -memfd, -file. What a property asks of the host kernel and the kernel refuses is an error: an
+ * administrator who wrote host-nodes= or prealloc=on relies on it.
  */
 #include "system/memory-backend.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <json-c/json.h>
+#include <linux/mempolicy.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "system/machine.h"
+#include "system/memory-prealloc.h"
 
-typedef struct MemoryBackend {
+/* log2 of the huge page size goes above this bit of memfd_create(2) flags; glibc 2.36 leaves the name to linux/memfd.h, which clashes */
+#ifndef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT 26
+#endif
+
+enum { NODES_MAX = 128 };
+
+typedef struct {
     Object obj;
-    uint64_t size;
-    bool share, prealloc, dump, merge, canonical_id;
     RamBlock *ram;
-    Object *user;
-} MemoryBackend;
+    Object *user;             /* borrowed, NULL: nobody */
+    uint64_t size;            /* bytes */
+    bool share, prealloc, merge, dump, canonical_id;
+    uint32_t prealloc_threads;
+    int policy;               /* MPOL_*, the names below are in that order */
+    uint64_t nodes[NODES_MAX / 64];
+} Hostmem;
 
-typedef struct MemfdBackend {
-    MemoryBackend base;
+typedef struct {
+    Hostmem base;
     bool hugetlb, seal;
-    uint64_t hugetlb_size;
-} MemfdBackend;
+    uint64_t hugetlbsize;     /* bytes, 0: the kernel's default */
+} HostmemMemfd;
 
-typedef struct FileBackend {
-    MemoryBackend base;
-    char *path;
-    bool discard_data, readonly;
-} FileBackend;
+typedef struct {
+    Hostmem base;
+    char *mem_path;
+    bool readonly, discard_data;
+} HostmemFile;
 
-static bool check_size(const MemoryBackend *backend, GError **err)
+typedef struct {
+    OBJECT_CLASS_FIELDS;
+    RamBlock *(*alloc)(Hostmem *mem, const char *name, GError **err);
+} HostmemClass;
+
+static const char *const policies[] = { "default", "preferred", "bind", "interleave", NULL };
+
+/* ---- host-nodes: "2", "0-3", or a list of numbers ---- */
+
+static bool add_nodes(Hostmem *mem, uint64_t first, uint64_t last)
 {
-    if (backend->size && backend->size % 4096 == 0)
-        return true;
-    error_set(err, "%s '%s': size=%" PRIu64 " is not a positive multiple of 4096", object_type_name(&backend->obj),
-              backend->obj.id ? backend->obj.id : "", backend->size);
-    return false;
-}
-
-/* The wishes that hold for every kind, on memory that was just mapped. */
-static bool apply_options(MemoryBackend *backend, GError **err)
-{
-    RamBlock *ram = backend->ram;
-
-    if (backend->prealloc && madvise(ram->host, ram->size, MADV_POPULATE_WRITE) < 0) {
-        error_set_errno(err, errno, "can't allocate the %" PRIu64 " bytes of '%s' in advance", ram->size, ram->name);
+    if (first > last || last >= NODES_MAX)
         return false;
-    }
-    if (!backend->dump && madvise(ram->host, ram->size, MADV_DONTDUMP) < 0)
-        g_debug("'%s' stays in core dumps", ram->name);
-    if (backend->merge && madvise(ram->host, ram->size, MADV_MERGEABLE) < 0)
-        g_debug("no page merging for '%s'", ram->name);
+    for (uint64_t node = first; node <= last; node++)
+        mem->nodes[node / 64] |= 1ull << node % 64;
     return true;
 }
 
-static bool use_fd(MemoryBackend *backend, int fd, bool share, bool readonly, GError **err)
+static bool add_node_text(Hostmem *mem, const char *text)
 {
-    backend->ram = ram_block_new_fd(backend->obj.id ? backend->obj.id : "memory", fd, backend->size, share, readonly, err);
-    if (!backend->ram) {
-        close(fd);
+    char *end;
+    if (!g_ascii_isdigit(*text))
         return false;
-    }
-    return apply_options(backend, err);
+    uint64_t first = g_ascii_strtoull(text, &end, 10), last = first;
+    if (*end == '-' && g_ascii_isdigit(end[1]))
+        last = g_ascii_strtoull(end + 1, &end, 10);
+    return !*end && add_nodes(mem, first, last);
 }
 
-static bool new_memfd(MemoryBackend *backend, unsigned flags, bool share, GError **err)
+static bool add_node_json(Hostmem *mem, json_object *value)
 {
-    int fd = memfd_create(backend->obj.id ? backend->obj.id : "memory", MFD_CLOEXEC | flags);
-
-    if (fd < 0 || ftruncate(fd, backend->size) < 0) {
-        error_set_errno(err, errno, "can't make %" PRIu64 " bytes of shared memory for '%s'", backend->size, backend->obj.id);
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    if ((flags & MFD_ALLOW_SEALING) && fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-        g_debug("no seals on '%s'", backend->obj.id);
-    return use_fd(backend, fd, share, false, err);
+    if (json_object_is_type(value, json_type_int) && json_object_get_int64(value) >= 0)
+        return add_nodes(mem, json_object_get_uint64(value), json_object_get_uint64(value));
+    return json_object_is_type(value, json_type_string) && add_node_text(mem, json_object_get_string(value));
 }
 
-static bool ram_complete(Object *obj, GError **err)
+static bool host_nodes_set(Object *obj, const Property *prop, json_object *value, GError **err)
 {
-    MemoryBackend *backend = (MemoryBackend *)obj;
-
-    if (!check_size(backend, err))
-        return false;
-    if (backend->share)
-        return new_memfd(backend, 0, true, err);
-    backend->ram = ram_block_new(obj->id ? obj->id : "memory", backend->size, err);
-    return backend->ram && apply_options(backend, err);
-}
-
-static bool memfd_complete(Object *obj, GError **err)
-{
-    MemfdBackend *memfd = (MemfdBackend *)obj;
-    unsigned flags = memfd->seal ? MFD_ALLOW_SEALING : 0;
-
-    if (!check_size(&memfd->base, err))
-        return false;
-    if (memfd->hugetlb) {
-        uint64_t page = memfd->hugetlb_size ? memfd->hugetlb_size : 2 * MIB;
-        if (page & (page - 1) || page < 4096) {
-            error_set(err, "memory-backend-memfd '%s': hugetlbsize=%" PRIu64 " is not a power of two", obj->id, page);
-            return false;
-        }
-        flags |= MFD_HUGETLB | (unsigned)__builtin_ctzll(page) << 26;
-    } else if (memfd->hugetlb_size) {
-        error_set(err, "memory-backend-memfd '%s': hugetlbsize needs hugetlb=on", obj->id);
-        return false;
-    }
-    return new_memfd(&memfd->base, flags, memfd->base.share, err);
-}
-
-/* A directory (hugetlbfs, /dev/shm) gets an unnamed file of its own; a file is made and grown as needed. */
-static int open_backing(const FileBackend *file, GError **err)
-{
-    struct stat st;
-    bool directory = stat(file->path, &st) == 0 && S_ISDIR(st.st_mode);
-    int fd;
-
-    if (directory) {
-        g_autofree char *name = g_build_filename(file->path, "rhea-memory-XXXXXX", NULL);
-        fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
-        if (fd >= 0)
-            unlink(name);
+    Hostmem *mem = (Hostmem *)obj;
+    memset(mem->nodes, 0, sizeof(mem->nodes));
+    bool ok = true;
+    if (json_object_is_type(value, json_type_array)) {
+        for (size_t i = 0; i < json_object_array_length(value); i++)
+            ok = ok && add_node_json(mem, json_object_array_get_idx(value, i));
     } else {
-        fd = open(file->path, (file->readonly ? O_RDONLY : O_RDWR | O_CREAT) | O_CLOEXEC, 0644);
+        ok = add_node_json(mem, value);
     }
-    if (fd < 0 || fstat(fd, &st) < 0 ||
-        (!file->readonly && (uint64_t)st.st_size < file->base.size && ftruncate(fd, file->base.size) < 0)) {
-        error_set_errno(err, errno, "can't use '%s' for guest memory", file->path);
-    } else if (file->readonly && (uint64_t)st.st_size < file->base.size) {
-        error_set(err, "'%s' has %" PRIu64 " bytes, less than size=%" PRIu64, file->path, (uint64_t)st.st_size,
-                  file->base.size);
-    } else {
-        return fd;
-    }
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    if (!ok)
+        error_set(err, "%s: property 'host-nodes' can't be %s: it takes node numbers from 0 to %d, such as 0 or 0-3",
+                  obj->klass->name, json_object_to_json_string(value), NODES_MAX - 1);
+    return ok;
 }
 
-static bool file_complete(Object *obj, GError **err)
+static json_object *host_nodes_get(Object *obj, const Property *prop, GError **err)
 {
-    FileBackend *file = (FileBackend *)obj;
+    json_object *list = json_object_new_array();
+    for (int node = 0; node < NODES_MAX; node++)
+        if (((Hostmem *)obj)->nodes[node / 64] >> node % 64 & 1)
+            json_object_array_add(list, json_object_new_int(node));
+    return list;
+}
 
-    if (!check_size(&file->base, err))
+/* ---- what all have in common ---- */
+
+static bool any_node(const Hostmem *mem)
+{
+    return mem->nodes[0] || mem->nodes[1];
+}
+
+static bool check_policy(const Hostmem *mem, GError **err)
+{
+    if (mem->policy == MPOL_DEFAULT && any_node(mem)) {
+        error_set(err, "%s '%s': host-nodes needs a policy: preferred, bind or interleave", mem->obj.klass->name,
+                  mem->obj.id);
         return false;
-    int fd = open_backing(file, err);
-    return fd >= 0 && use_fd(&file->base, fd, file->base.share, file->readonly, err);
+    }
+    if (mem->policy != MPOL_DEFAULT && !any_node(mem)) {
+        error_set(err, "%s '%s': policy '%s' needs host-nodes", mem->obj.klass->name, mem->obj.id, policies[mem->policy]);
+        return false;
+    }
+    return true;
 }
 
-static bool backend_can_delete(Object *obj, GError **err)
+/* Before the first touch: pages that exist don't move. */
+static bool apply_policy(Hostmem *mem, GError **err)
 {
-    MemoryBackend *backend = (MemoryBackend *)obj;
-
-    if (!backend->user)
+    if (mem->policy == MPOL_DEFAULT)
         return true;
-    error_set(err, "memory backend '%s' is in use", obj->id);
+    if (!syscall(SYS_mbind, mem->ram->host, mem->ram->size, mem->policy, mem->nodes, NODES_MAX + 1,
+                 MPOL_MF_STRICT | MPOL_MF_MOVE))
+        return true;
+    error_set_errno(err, errno, "%s '%s': the host can't bind memory to these nodes with policy '%s'", mem->obj.klass->name,
+                    mem->obj.id, policies[mem->policy]);
     return false;
 }
 
-static void memfd_init(Object *obj)
+static bool apply_advice(Hostmem *mem, GError **err)
 {
-    ((MemoryBackend *)obj)->share = true;
+    if (mem->merge && madvise(mem->ram->host, mem->ram->size, MADV_MERGEABLE) && object_was_given(&mem->obj, "merge")) {
+        error_set_errno(err, errno, "%s '%s': the host doesn't merge pages (merge=on)", mem->obj.klass->name, mem->obj.id);
+        return false;
+    }
+    if (!mem->dump && madvise(mem->ram->host, mem->ram->size, MADV_DONTDUMP)) {
+        error_set_errno(err, errno, "%s '%s': the host can't keep it out of core dumps (dump=off)", mem->obj.klass->name,
+                        mem->obj.id);
+        return false;
+    }
+    return true;
 }
 
-static void backend_finalize(Object *obj)
+static bool hostmem_complete(Object *obj, GError **err)
 {
-    MemoryBackend *backend = (MemoryBackend *)obj;
+    Hostmem *mem = (Hostmem *)obj;
+    if (!mem->size || mem->size % 4096) {
+        error_set(err, "%s '%s': property 'size' can't be %" PRIu64 ": it takes a multiple of 4096 bytes, such as 512M",
+                  obj->klass->name, obj->id, mem->size);
+        return false;
+    }
+    if (!check_policy(mem, err))
+        return false;
+    g_autofree char *path = object_path(obj);
+    mem->ram = ((const HostmemClass *)obj->klass)->alloc(mem, mem->canonical_id ? path : obj->id, err);
+    if (!mem->ram) {
+        g_prefix_error(err, "%s '%s': ", obj->klass->name, obj->id);
+        return false;
+    }
+    if (!apply_policy(mem, err) || !apply_advice(mem, err))
+        return false;
+    if (!mem->prealloc || memory_prealloc(mem->ram->host, mem->ram->size, mem->prealloc_threads, err))
+        return true;
+    g_prefix_error(err, "%s '%s': ", obj->klass->name, obj->id);
+    return false;
+}
 
-    if (backend->ram)
-        ram_block_free(backend->ram);
+static bool hostmem_can_delete(Object *obj, GError **err)
+{
+    if (!((Hostmem *)obj)->user)
+        return true;
+    error_set(err, "memory back end '%s' is in use and can't be deleted", obj->id);
+    return false;
+}
+
+static void hostmem_finalize(Object *obj)
+{
+    ram_block_free(((Hostmem *)obj)->ram);
+}
+
+static const Property hostmem_props[] = {
+    { .name = "size", .kind = PROP_KIND_SIZE, .flags = PROP_REQUIRED, .offset = offsetof(Hostmem, size), .help = "size in bytes, or such as 512M" },
+    PROP_BOOL("share", Hostmem, share, false, "the memory can be shared with other processes"),
+    PROP_BOOL("prealloc", Hostmem, prealloc, false, "all pages are there before the guest starts"),
+    PROP_U32("prealloc-threads", Hostmem, prealloc_threads, 1, 1, 64, "threads that do the preallocation"),
+    PROP_BOOL("merge", Hostmem, merge, true, "let the host share equal pages (KSM)"),
+    PROP_BOOL("dump", Hostmem, dump, true, "part of a core dump of this process"),
+    { .name = "host-nodes", .kind = PROP_KIND_CUSTOM, .type = "int", .get = host_nodes_get, .set = host_nodes_set, .help = "host NUMA nodes for policy=" },
+    { .name = "policy", .kind = PROP_KIND_ENUM, .type = "HostMemPolicy", .offset = offsetof(Hostmem, policy), .names = policies, .help = "host NUMA policy" },
+    PROP_BOOL("x-use-canonical-path-for-ramblock-id", Hostmem, canonical_id, true, "the memory block's name is the object's path, not its id"),
+    PROP_END
+};
+
+static const ObjectClass hostmem_class = {
+    .name = TYPE_MEMORY_BACKEND, .desc = "base of the kinds of guest memory", .size = sizeof(Hostmem), .abstract = true,
+    .props = hostmem_props, .complete = hostmem_complete, .can_delete = hostmem_can_delete, .finalize = hostmem_finalize,
+};
+REGISTER_OBJECT(hostmem_class)
+
+/* ---- memory-backend-ram ---- */
+
+static int make_memfd(const char *name, unsigned flags, GError **err)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC | flags);
+    if (fd < 0)
+        error_set_errno(err, errno, "the host gives no memory file");
+    return fd;
+}
+
+static RamBlock *over_fd(int fd, Hostmem *mem, const char *name, bool readonly, GError **err)
+{
+    RamBlock *ram = ram_block_new_fd(name, fd, mem->size, mem->share, readonly, err);
+    if (!ram)
+        close(fd);
+    return ram;
+}
+
+static RamBlock *ram_alloc(Hostmem *mem, const char *name, GError **err)
+{
+    if (!mem->share)
+        return ram_block_new(name, mem->size, err);
+    int fd = make_memfd(mem->obj.id, 0, err);
+    return fd < 0 ? NULL : over_fd(fd, mem, name, false, err);
+}
+
+static const HostmemClass ram_class = {
+    .name = "memory-backend-ram", .parent = TYPE_MEMORY_BACKEND, .desc = "anonymous memory", .alloc = ram_alloc,
+};
+REGISTER_OBJECT(ram_class)
+
+/* ---- memory-backend-memfd ---- */
+
+static bool hugetlb_flags(const HostmemMemfd *mem, unsigned *flags, GError **err)
+{
+    if (mem->hugetlbsize && !mem->hugetlb) {
+        error_set(err, "hugetlbsize needs hugetlb=on");
+        return false;
+    }
+    if (mem->hugetlbsize & (mem->hugetlbsize - 1)) {
+        error_set(err, "hugetlbsize can't be %" PRIu64 ": it takes a power of two such as 2M", mem->hugetlbsize);
+        return false;
+    }
+    if (mem->hugetlb)
+        *flags |= MFD_HUGETLB;
+    if (mem->hugetlbsize)
+        *flags |= (unsigned)__builtin_ctzll(mem->hugetlbsize) << MFD_HUGE_SHIFT;
+    return true;
+}
+
+static RamBlock *memfd_alloc(Hostmem *base, const char *name, GError **err)
+{
+    HostmemMemfd *mem = (HostmemMemfd *)base;
+    unsigned flags = mem->seal ? MFD_ALLOW_SEALING : 0;
+    int fd = hugetlb_flags(mem, &flags, err) ? make_memfd(base->obj.id, flags, err) : -1;
+    RamBlock *ram = fd < 0 ? NULL : over_fd(fd, base, name, false, err);
+    if (!ram || !mem->seal || !fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
+        return ram;
+    error_set_errno(err, errno, "the host can't seal the memory file (seal=on)");
+    ram_block_free(ram);
+    return NULL;
+}
+
+static const Property memfd_props[] = {
+    PROP_BOOL("hugetlb", HostmemMemfd, hugetlb, false, "use huge pages from the host's pool"),
+    PROP_SIZE("hugetlbsize", HostmemMemfd, hugetlbsize, 0, "size of a huge page, such as 2M or 1G; 0: the host's default"),
+    PROP_BOOL("seal", HostmemMemfd, seal, true, "nobody can change the size of the memory file"),
+    PROP_BOOL("share", Hostmem, share, true, "the memory can be shared with other processes"),
+    PROP_END
+};
+
+static const HostmemClass memfd_class = {
+    .name = "memory-backend-memfd", .parent = TYPE_MEMORY_BACKEND, .desc = "a memory file without name",
+    .size = sizeof(HostmemMemfd), .props = memfd_props, .alloc = memfd_alloc,
+};
+REGISTER_OBJECT(memfd_class)
+
+/* ---- memory-backend-file ---- */
+
+/* In a directory (hugetlbfs, /dev/shm): a new file that nobody else can open. */
+static int open_in_directory(const char *dir, const char *id, GError **err)
+{
+    g_autofree char *name = g_strdup_printf("%s/rhea-%s-XXXXXX", dir, id);
+    int fd = g_mkstemp_full(name, O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0)
+        error_set_errno(err, errno, "can't make a file in '%s'", dir);
+    else
+        unlink(name);
+    return fd;
+}
+
+static int open_mem_path(const HostmemFile *mem, GError **err)
+{
+    struct stat st;
+    bool exists = !stat(mem->mem_path, &st);
+    if (exists && S_ISDIR(st.st_mode) && !mem->readonly)
+        return open_in_directory(mem->mem_path, mem->base.obj.id, err);
+    int fd = open(mem->mem_path, mem->readonly ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        error_set_errno(err, errno, "can't open mem-path '%s'", mem->mem_path);
+    return fd;
+}
+
+static RamBlock *file_alloc(Hostmem *base, const char *name, GError **err)
+{
+    HostmemFile *mem = (HostmemFile *)base;
+    bool existed = !access(mem->mem_path, F_OK);
+    int fd = open_mem_path(mem, err);
+    RamBlock *ram = fd < 0 ? NULL : over_fd(fd, base, name, mem->readonly, err);
+    if (!ram && fd >= 0 && !existed)
+        unlink(mem->mem_path);
+    return ram;
 }
 
 static void file_finalize(Object *obj)
 {
-    FileBackend *file = (FileBackend *)obj;
+    HostmemFile *mem = (HostmemFile *)obj;
+    RamBlock *ram = mem->base.ram;
+    if (ram && mem->discard_data && mem->base.share)
+        madvise(ram->host, ram->size, MADV_REMOVE);
+}
 
-    if (file->discard_data && file->base.ram && madvise(file->base.ram->host, file->base.ram->size, MADV_REMOVE) < 0)
-        g_debug("contents of '%s' stay", file->path);
+static const Property file_props[] = {
+    { .name = "mem-path", .kind = PROP_KIND_STR, .flags = PROP_REQUIRED, .offset = offsetof(HostmemFile, mem_path), .help = "the file, or a directory for a new one" },
+    PROP_BOOL("readonly", HostmemFile, readonly, false, "the file is opened for reading; what the guest writes stays in memory"),
+    PROP_BOOL("discard-data", HostmemFile, discard_data, false, "the file's data need not be kept at the end"),
+    PROP_END
+};
+
+static const HostmemClass file_class = {
+    .name = "memory-backend-file", .parent = TYPE_MEMORY_BACKEND, .desc = "memory that is a file's contents",
+    .size = sizeof(HostmemFile), .props = file_props, .finalize = file_finalize, .alloc = file_alloc,
+};
+REGISTER_OBJECT(file_class)
+
+/* ---- users ---- */
+
+RamBlock *memory_backend_ram(const Object *backend)
+{
+    g_assert(object_is_a(backend, TYPE_MEMORY_BACKEND));
+    return ((const Hostmem *)backend)->ram;
 }
 
 uint64_t memory_backend_size(const Object *backend)
 {
-    return ((const MemoryBackend *)backend)->size;
+    return ((const Hostmem *)backend)->size;
 }
 
-RamBlock *memory_backend_take(Object *obj, Object *user, uint64_t size, GError **err)
+RamBlock *memory_backend_take(Object *backend, Object *user, uint64_t size, GError **err)
 {
-    MemoryBackend *backend = (MemoryBackend *)obj;
-
-    if (backend->user && backend->user != user) {
-        error_set(err, "memory backend '%s' is in use", obj->id);
+    Hostmem *mem = (Hostmem *)backend;
+    g_assert(object_is_a(backend, TYPE_MEMORY_BACKEND));
+    if (mem->user && mem->user != user) {
+        error_set(err, "memory back end '%s' is in use already", backend->id);
         return NULL;
     }
-    if (backend->size != size) {
-        error_set(err, "memory backend '%s' has %" PRIu64 " bytes, the machine's RAM (-m) %" PRIu64, obj->id, backend->size, size);
+    if (mem->size != size) {
+        error_set(err, "memory back end '%s' has %" PRIu64 " bytes, %" PRIu64 " are needed", backend->id, mem->size, size);
         return NULL;
     }
-    backend->user = user;
-    return ram_block_ref(backend->ram);
+    mem->user = user;
+    return ram_block_ref(mem->ram);
 }
 
-static const Property backend_props[] = {
-    { .name = "size", .kind = PROP_KIND_SIZE, .flags = PROP_REQUIRED, .offset = offsetof(MemoryBackend, size), .help = "bytes" },
-    PROP_BOOL("share", MemoryBackend, share, false, "other processes can map it; writes reach the file"),
-    PROP_BOOL("prealloc", MemoryBackend, prealloc, false, "allocate all of it at once"),
-    PROP_BOOL("dump", MemoryBackend, dump, true, "part of core dumps of this process"),
-    PROP_BOOL("merge", MemoryBackend, merge, true, "the host may share equal pages"),
-    PROP_BOOL("x-use-canonical-path-for-ramblock-id", MemoryBackend, canonical_id, true,
-              "name in saved states: the object's path, or its id"),
-    PROP_END
-};
-static const Property memfd_props[] = {
-    PROP_BOOL("hugetlb", MemfdBackend, hugetlb, false, "huge pages"),
-    PROP_SIZE("hugetlbsize", MemfdBackend, hugetlb_size, 0, "huge page size, 0: 2 MiB"),
-    PROP_BOOL("seal", MemfdBackend, seal, true, "the size can't be changed"),
-    PROP_END
-};
-static const Property file_props[] = {
-    { .name = "mem-path", .kind = PROP_KIND_STR, .flags = PROP_REQUIRED, .offset = offsetof(FileBackend, path),
-      .help = "file, or a directory for an unnamed one" },
-    PROP_BOOL("discard-data", FileBackend, discard_data, false, "the contents are not needed after the end"),
-    PROP_BOOL("readonly", FileBackend, readonly, false, "open the file for reading only"),
-    PROP_END
-};
+void memory_backend_release(Object *backend, Object *user)
+{
+    if (((Hostmem *)backend)->user == user)
+        ((Hostmem *)backend)->user = NULL;
+}
 
-static const ObjectClass backend_class = {
-    .name = TYPE_MEMORY_BACKEND, .parent = TYPE_OBJECT, .desc = "guest memory", .size = sizeof(MemoryBackend),
-    .abstract = true, .props = backend_props, .finalize = backend_finalize,
-};
-static const ObjectClass ram_class = {
-    .name = "memory-backend-ram", .parent = TYPE_MEMORY_BACKEND, .desc = "anonymous memory", .size = sizeof(MemoryBackend),
-    .complete = ram_complete, .can_delete = backend_can_delete,
-};
-static const ObjectClass memfd_class = {
-    .name = "memory-backend-memfd", .parent = TYPE_MEMORY_BACKEND, .desc = "memory behind a descriptor",
-    .size = sizeof(MemfdBackend), .props = memfd_props, .init = memfd_init, .complete = memfd_complete, .can_delete = backend_can_delete,
-};
-static const ObjectClass file_class = {
-    .name = "memory-backend-file", .parent = TYPE_MEMORY_BACKEND, .desc = "a mapped file", .size = sizeof(FileBackend),
-    .props = file_props, .complete = file_complete, .can_delete = backend_can_delete, .finalize = file_finalize,
-};
-REGISTER_OBJECT(backend_class)
-REGISTER_OBJECT(ram_class)
-REGISTER_OBJECT(memfd_class)
-REGISTER_OBJECT(file_class)
+json_object *memory_backends_query(void)
+{
+    static const char *const shown[] = { "size", "merge", "dump", "prealloc", "share", "host-nodes", "policy" };
+    json_object *list = json_object_new_array();
+    const Object *folder = object_get_container("/objects");
+    for (guint i = 0; folder->child_order && i < folder->child_order->len; i++) {
+        Object *obj = folder->child_order->pdata[i];
+        if (!object_is_a(obj, TYPE_MEMORY_BACKEND))
+            continue;
+        json_object *entry = json_object_new_object();
+        json_object_object_add(entry, "id", json_object_new_string(obj->id));
+        for (unsigned p = 0; p < G_N_ELEMENTS(shown); p++)
+            json_object_object_add(entry, shown[p], object_get_json(obj, shown[p], NULL));
+        json_object_array_add(list, entry);
+    }
+    return list;
+}

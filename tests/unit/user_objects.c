@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "system/hostmem.h"
+#include "system/memory-backend.h"
 #include "system/iothread.h"
 #include "system/secret.h"
 #include "util/keyval.h"
@@ -60,13 +60,18 @@ static void test_memory(void)
     g_assert_cmpint(mincore(ram->host, ram->size, present), ==, 0);
     g_assert_true(present[0] & 1 && present[1023] & 1);
     g_autoptr(GError) err = NULL;
-    g_assert_true(memory_backend_claim(obj, &err));
-    g_assert_false(memory_backend_claim(obj, &err));
+    Object *one = object_get_container("/one"), *two = object_get_container("/two");
+    g_assert_null(memory_backend_take(obj, one, 5 * MIB, &err));
+    g_assert_cmpstr(err->message, ==, "memory back end 'm' has 4194304 bytes, 5242880 are needed");
+    g_clear_error(&err);
+    g_assert_true(memory_backend_take(obj, one, 4 * MIB, &err) == ram);
+    g_assert_null(memory_backend_take(obj, two, 4 * MIB, &err));
     g_assert_cmpstr(err->message, ==, "memory back end 'm' is in use already");
     g_clear_error(&err);
+    ram_block_free(ram);
     g_assert_false(user_object_del("m", &err));
     g_assert_cmpstr(err->message, ==, "memory back end 'm' is in use and can't be deleted");
-    memory_backend_release(obj);
+    memory_backend_release(obj, one);
     del("m");
 
     obj = add_ok("memory-backend-ram,id=pc.ram,size=1M,share=on,x-use-canonical-path-for-ramblock-id=off");
@@ -113,7 +118,7 @@ static void test_memory_file(void)
 static void test_memory_refused(void)
 {
     add_refused("memory-backend-ram,id=m", "memory-backend-ram: property 'size' must be given: size in bytes, or such as 512M");
-    add_refused("memory-backend-ram,id=m,size=0", "memory-backend-ram 'm': property 'size' can't be 0: it takes a size such as 512M");
+    add_refused("memory-backend-ram,id=m,size=0", "memory-backend-ram 'm': property 'size' can't be 0: it takes a multiple of 4096 bytes, such as 512M");
     add_refused("memory-backend-ram,id=m,size=1M,host-nodes=x",
                 "memory-backend-ram: property 'host-nodes' can't be \"x\": it takes node numbers from 0 to 127, such as 0 or 0-3");
     add_refused("memory-backend-ram,id=m,size=1M,host-nodes=0",

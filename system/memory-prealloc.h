@@ -4,4 +4,4 @@
 #include <rhea/base.h>
 
 /* All pages of [host, host+size) exist afterwards, contents unchanged; shared among threads (1..64). */
-bool hostmem_prealloc(uint8_t *host, uint64_t size, unsigned threads, GError **err) WARN_UNUSED;
+bool memory_prealloc(uint8_t *host, uint64_t size, unsigned threads, GError **err) WARN_UNUSED;

@@ -2,7 +2,7 @@
  * Touching memory ahead of use. MADV_POPULATE_WRITE (Linux 5.14) reports a lack of memory as an error; touching the pages,
  * which older kernels need, would be answered by a fatal signal, so these are refused.
  */
-#include "system/hostmem-prealloc.h"
+#include "system/memory-prealloc.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -28,7 +28,7 @@ static gpointer populate(gpointer opaque)
     return NULL;
 }
 
-bool hostmem_prealloc(uint8_t *host, uint64_t size, unsigned threads, GError **err)
+bool memory_prealloc(uint8_t *host, uint64_t size, unsigned threads, GError **err)
 {
     uint64_t step = ROUND_UP_TO(size / threads + 1, 2 * MIB);
     g_autofree Part *parts = g_new0(Part, threads);
