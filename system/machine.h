@@ -80,6 +80,7 @@ struct Machine {
     bool hpet, usb, vmport, acpi; /* -machine hpet= ...; -no-hpet clears hpet */
     struct FwCfg *fw_cfg;        /* NULL on machines without */
     struct ApicBus *apic_bus;    /* hw/intc/apic.h; NULL on machines without */
+    struct InputRouter *input;   /* ui/input.h */
     /* Where messages to 0xfeexxxxx go, see msi_set_receiver(); any thread */
     void (*msi_receive)(void *opaque, uint64_t addr, uint32_t data);
     void *msi_receive_opaque;
