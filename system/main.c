@@ -1,7 +1,68 @@
-/* Entry point. */
-#include <rhea/base.h>
+/* Entry point: reads the command line, builds the machine, runs it, takes it down. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "chardev/internal.h"
+#include "chardev/stdio.h"
+#include "system/cli.h"
+#include "system/daemonize.h"
+#include "system/start.h"
+#include "util/exit-paths.h"
+
+static void quit_from_terminal(void *opaque)
+{
+    machine_request_shutdown(opaque, CAUSE_HOST_UI);
+}
+
+static int fail(GError *error)
+{
+    /* The terminal's own modes first: the sentence must be readable. */
+    stdio_restore_terminal();
+    bool signaled = machine_signal_seen();
+    if (!signaled)
+        report_error("%s", error->message);
+    g_error_free(error);
+    exit_paths_remove();
+    return signaled ? 0 : 1;
+}
+
+static int run(const Config *config, Machine *machine)
+{
+    GError *error = NULL;
+    CharHooks hooks = { .quit = quit_from_terminal, .interrupted = machine_signal_seen, .opaque = machine };
+    machine_signals_init(machine);
+    chardev_set_hooks(&hooks);
+    if ((config->pidfile && !pidfile_create(config->pidfile, &error)) || !start_build(config, machine, &error) ||
+        (config->daemonize && !daemonize_finish(&error)))
+        return fail(error);
+    hooks.running = true;
+    chardev_set_hooks(&hooks);
+    if (!config->stopped) {
+        DOMAIN_GUARD(machine->domain);
+        if (!machine_cont(machine, &error))
+            return fail(error);
+    }
+    int status = machine_main_loop(machine);
+    stdio_restore_terminal();
+    return status;
+}
 
 int main(int argc, char **argv)
 {
-    return argc > 1 && argv[1] ? 1 : 0;
+    g_autoptr(Config) config = config_new();
+    GError *error = NULL;
+    Machine *machine = NULL;
+    if (!cli_parse(config, argc - 1, argv + 1, &error))
+        return fail(error);
+    if (config->help) {
+        fputs(config->help, stdout);
+        return fflush(stdout) ? 1 : 0;
+    }
+    if ((config->daemonize && !daemonize_start(&error)) || !start_create_machine(config, &machine, &error))
+        return fail(error);
+    int status = run(config, machine);
+    start_teardown(machine);
+    exit_paths_remove();
+    return status;
 }
