@@ -345,6 +345,7 @@ static void requests_run(void *opaque)
 int machine_main_loop(Machine *machine)
 {
     RunState *run = machine->run;
+    machine->started = true;
     if (!run->ending)
         domain_run(machine->domain);
     DOMAIN_GUARD(machine->domain);
