@@ -57,6 +57,7 @@ struct Virtq {
     uint16_t shadow_avail;   /* last avail idx seen (split) */
     uint16_t signalled;      /* used index at the last interrupt decision */
     bool signalled_valid;
+    uint16_t unsignalled;    /* packed: ring entries used since then */
     bool avail_wrap, used_wrap; /* packed */
     unsigned inuse;          /* elements taken and not pushed */
     uint32_t generation;
@@ -64,6 +65,7 @@ struct Virtq {
     MemView *view;
     uint64_t view_generation;
     unsigned hint;
+    RamBlock *last_ram;      /* of the last buffer written */
 };
 
 /*
