@@ -27,7 +27,6 @@ struct Disk {
     char *serial;
     Object *owner;         /* device that holds it, borrowed */
     bool in_use;           /* between start_use and end_use */
-    bool was_used;
     DiskUse use;
     BlockEdge *root;       /* NULL: no medium */
     BlockLoop *loop;

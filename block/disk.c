@@ -101,7 +101,7 @@ bool disk_start_use(Disk *disk, Object *device, const DiskUse *use, Domain *doma
     }
     disk->owner = device;
     disk->use = *use;
-    disk->in_use = disk->was_used = true;
+    disk->in_use = true;
     disk->loop = block_loop_ref(domain);
     return true;
 }
@@ -120,6 +120,18 @@ void disk_end_use(Disk *disk)
     }
     block_loop_unref(disk->loop);
     disk->loop = NULL;
+}
+
+void disk_unplug(Disk *disk)
+{
+    disk_end_use(disk);
+    if (disk->root)
+        block_edge_free(disk->root);
+    disk->root = NULL;
+    disk->interface = DRIVE_IF_NONE;
+    g_free(disk->id);
+    disk->id = g_strdup("");
+    disk->owner = NULL; /* not shown any more; the property still holds the struct */
 }
 
 /* ---- the drive= property ---- */
@@ -167,8 +179,8 @@ static void property_detach(void *backend, Object *owner)
     Disk *disk = (Disk *)backend;
     g_assert(!disk->in_use);
     disk->owner = NULL;
-    /* a hot-unplugged drive goes with its device, as users of -drive expect */
-    if (!disk->is_drive || disk->was_used)
+    /* an unplugged drive goes with its device, as users of -drive expect; one whose device failed to start stays */
+    if (!disk->is_drive || !disk->id[0])
         disk_free(disk);
 }
 

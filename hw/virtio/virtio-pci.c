@@ -95,9 +95,9 @@ static void add_bells(VirtioPci *proxy)
     if (!proxy->ioeventfd)
         return;
     VirtioDevice *vdev = proxy->vdev;
-    proxy->bells = g_new0(VirtioPciBell, MAX(vdev->n_vqs, 1));
-    proxy->bells_on = true;
-    for (unsigned i = 0; i < vdev->n_vqs; i++) {
+    proxy->n_bells = vdev->n_vqs;
+    proxy->bells = g_new0(VirtioPciBell, MAX(proxy->n_bells, 1));
+    for (unsigned i = 0; i < proxy->n_bells; i++) {
         VirtioPciBell *bell = &proxy->bells[i];
         *bell = (VirtioPciBell){.proxy = proxy, .queue = i, .bh = bh_new(vdev->dev.domain, bell_rung, bell)};
         MemNotifier modern = {.offset = (uint64_t)i * virtio_pci_notify_stride(proxy), .bh = bell->bh, .eventfd = -1};
@@ -113,7 +113,7 @@ static void remove_bells(VirtioPci *proxy)
 {
     if (!proxy->bells)
         return;
-    for (unsigned i = 0; i < proxy->vdev->n_vqs; i++) {
+    for (unsigned i = 0; i < proxy->n_bells; i++) {
         if (proxy->modern)
             memory_region_remove_notifier(&proxy->notify, (uint64_t)i * virtio_pci_notify_stride(proxy), 0, false, 0);
         if (proxy->legacy)
@@ -153,10 +153,6 @@ static void config_write(PciDevice *pci, unsigned addr, uint32_t value, unsigned
     VirtioPci *proxy = VIRTIO_PCI(pci);
     uint32_t offset, length;
     pci_default_config_write(pci, addr, value, size);
-    if (pci_config_touches(addr, size, PCI_COMMAND, 2) && !pci_bus_master_enabled(pci) && proxy->vdev->started &&
-        !virtio_is_legacy(proxy->vdev)) {
-        /* §4.1.5.1: without bus mastering nothing may be transferred; the queues stand still until it is back */
-    }
     if (proxy->pci_cfg_cap && pci_config_touches(addr, size, proxy->pci_cfg_cap + 16u, 4) &&
         cfg_window(proxy, &offset, &length))
         virtio_pci_bar_write(proxy, offset, ld32(pci->config + proxy->pci_cfg_cap + 16), length);
@@ -330,7 +326,7 @@ static bool virtio_pci_realize(Device *dev, GError **err)
         add_bells(proxy);
         return true;
     }
-    device_unrealize(&proxy->vdev->dev);
+    /* the core takes the backend back */
     clear_regions(proxy);
     g_clear_pointer(&proxy->intx_bh, bh_free);
     return false;
@@ -340,6 +336,7 @@ static bool virtio_pci_realize(Device *dev, GError **err)
 static void virtio_pci_unrealize(Device *dev)
 {
     VirtioPci *proxy = VIRTIO_PCI(dev);
+    remove_bells(proxy);
     g_clear_pointer(&proxy->intx_bh, bh_free);
     clear_regions(proxy);
     proxy->pci_cfg_cap = 0;
@@ -377,8 +374,7 @@ static bool forward_set(Object *obj, const Property *prop, json_object *value, G
 static const Property *forwarding_props(const VirtioClass *device)
 {
     GArray *rows = g_array_new(TRUE, TRUE, sizeof(Property));
-    const ObjectClass *base = object_class_find(TYPE_VIRTIO_DEVICE);
-    const Property *tables[] = {device->props, base ? base->props : NULL};
+    const Property *tables[] = {device->props, virtio_device_props};
     for (unsigned t = 0; t < G_N_ELEMENTS(tables); t++) {
         for (const Property *p = tables[t]; p && p->name; p++) {
             Property row = *p;
@@ -472,5 +468,6 @@ void virtio_pci_register(const VirtioClass *device, const char *name)
         register_form(device, name, FORM_TRANSITIONAL);
         register_form(device, name, FORM_NON_TRANSITIONAL);
     }
-    object_class_add_alias(name, g_intern_string(((g_autofree char *){NULL}, g_strdup_printf("%s-pci", name))));
+    g_autofree char *pci_name = g_strdup_printf("%s-pci", name);
+    object_class_add_alias(name, pci_name);
 }

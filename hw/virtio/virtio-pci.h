@@ -9,6 +9,9 @@ void virtio_pci_register(const VirtioClass *klass, const char *name);
 
 #define TYPE_VIRTIO_PCI "virtio-pci"
 
+/* virtio.c: properties of every virtio device. */
+extern const Property virtio_device_props[];
+
 /* Layout of the modern BAR. */
 #define VIRTIO_PCI_LEGACY_BAR 0
 #define VIRTIO_PCI_MSIX_BAR 1
@@ -38,8 +41,8 @@ struct VirtioPci {
     bool legacy, modern;       /* what is offered */
     Bus *bus;
     MemoryRegion legacy_bar, modern_bar, common, isr, device, notify;
-    VirtioPciBell *bells;      /* [n_vqs] */
-    bool bells_on;
+    VirtioPciBell *bells;      /* [n_bells] */
+    unsigned n_bells;
     BottomHalf *intx_bh;       /* drives INTx for devices in other domains */
     uint8_t pci_cfg_cap;       /* offset of the configuration access capability */
     uint32_t feature_select, driver_feature_select;

@@ -50,7 +50,7 @@ static void virtio_base_unrealize(Device *dev)
     free_queues(vdev);
 }
 
-static const Property virtio_props[] = {
+const Property virtio_device_props[] = {
     PROP_BIT("indirect_desc", VirtioDevice, host_features, VIRTIO_F_INDIRECT_DESC, true, "offer indirect descriptors"),
     PROP_BIT("event_idx", VirtioDevice, host_features, VIRTIO_F_EVENT_IDX, true, "offer event indexes"),
     PROP_BIT("notify_on_empty", VirtioDevice, host_features, VIRTIO_F_NOTIFY_ON_EMPTY, true, "legacy: interrupt when a queue runs empty"),
@@ -62,7 +62,7 @@ static const Property virtio_props[] = {
 
 static const DeviceClass virtio_device_class = {
     .name = TYPE_VIRTIO_DEVICE, .parent = TYPE_DEVICE, .desc = "virtio device", .size = sizeof(VirtioDevice), .abstract = true,
-    .props = virtio_props, .bus = "virtio-bus", .realize = virtio_base_realize, .unrealize = virtio_base_unrealize,
+    .props = virtio_device_props, .bus = "virtio-bus", .realize = virtio_base_realize, .unrealize = virtio_base_unrealize,
 };
 REGISTER_DEVICE(virtio_device_class)
 

@@ -249,6 +249,8 @@ typedef struct DiskUse {
  */
 bool disk_start_use(Disk *disk, Object *device, const DiskUse *use, Domain *domain, GError **err) WARN_UNUSED;
 void disk_end_use(Disk *disk); /* drains first */
+/* The same for a device that is gone for good (unrealize): the nodes are let go, too, and a -drive ends with its device. */
+void disk_unplug(Disk *disk);
 /* For a device that was given no drive= and has a removable medium. (owned) */
 Disk *disk_new_empty(Object *device);
 void disk_free_empty(Disk *disk);
