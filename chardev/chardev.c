@@ -217,7 +217,7 @@ static void write_all_raw(Chardev *chr, const uint8_t *buf, size_t len)
     if (!chr->pending)
         chr->pending = g_byte_array_new();
     if (chr->pending->len + (len - done) > BACKLOG_MAX) {
-        report_warning("Character device '%s' drops output: its reader left more than %llu MiB unread", chardev_id(chr),
+        report_warning("Character device '%s' drops output: its reader left more than %" PRIu64 " MiB unread", chardev_id(chr),
                        BACKLOG_MAX / MIB);
         return;
     }

@@ -331,7 +331,7 @@ bool json_frame_feed(JsonFrame *f, const char *buf, size_t len, size_t *used, js
         if (!step(f, c, err))
             return fail(f, c);
         if (++f->bytes > JSON_FRAME_MAX_BYTES) {
-            error_set(err, "JSON value is longer than %llu MiB", JSON_FRAME_MAX_BYTES / MIB);
+            error_set(err, "JSON value is longer than %" PRIu64 " MiB", JSON_FRAME_MAX_BYTES / MIB);
             return fail(f, c);
         }
         if (f->state == START)

@@ -122,16 +122,17 @@ static void add_entry(E820Entry *entries, unsigned *n, uint64_t addr, uint64_t e
     }
 }
 
-unsigned pc_memory_e820(const PcMachine *pc, E820Entry entries[PC_E820_MAX], bool with_bios_areas)
+unsigned pc_memory_e820(const PcMachine *pc, E820Entry entries[PC_E820_MAX], bool direct)
 {
     unsigned n = 0;
 
-    if (with_bios_areas) {
+    if (direct) {
         /* The last KiB below 640 KiB is the extended BIOS data area. */
         add_entry(entries, &n, 0, 0x9fc00, E820_RAM);
         add_entry(entries, &n, 0x9fc00, 0xa0000, E820_RESERVED);
         add_entry(entries, &n, 0xf0000, 0x100000, E820_RESERVED);
-        add_entry(entries, &n, MIB, pc->low_ram, E820_RAM);
+        add_entry(entries, &n, MIB, pc->low_ram - PC_TABLES_AREA, E820_RAM);
+        add_entry(entries, &n, pc->low_ram - PC_TABLES_AREA, pc->low_ram, E820_RESERVED);
         add_entry(entries, &n, 0xfffc0000, 0x100000000ull, E820_RESERVED);
     } else {
         add_entry(entries, &n, 0, pc->low_ram, E820_RAM);

@@ -7,6 +7,7 @@
 
 #include "accel/accel.h"
 #include "accel/x86/cpu.h"
+#include "hw/char/isa-serial.h"
 #include "hw/i386/boot.h"
 #include "hw/input/i8042.h"
 #include "hw/intc/apic.h"
@@ -16,6 +17,8 @@
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818rtc.h"
+
+Device *hpet_create(Machine *machine, GError **err) __attribute__((weak));
 
 /* ---- interrupt lines --------------------------------------------------------------------------------------------- */
 
@@ -146,7 +149,7 @@ static bool make_timers(PcMachine *pc, Bus *isa, GError **err)
     pc->rtc = mc146818rtc_create(machine, isa, err);
     if (!pc->rtc)
         return false;
-    if (machine->hpet) {
+    if (machine->hpet && hpet_create) {
         pc->hpet_dev = hpet_create(machine, err);
         if (!pc->hpet_dev)
             return false;
@@ -195,15 +198,7 @@ static bool make_serials(PcMachine *pc, Bus *isa, GError **err)
         Chardev *chr = machine->serials->pdata[i];
         if (!chr)
             continue;
-        Device *dev = device_new(machine, "isa-serial", err);
-        if (!dev)
-            return false;
-        if (!object_set_uint(OBJECT(dev), "index", i, err) ||
-            !object_set_text(OBJECT(dev), "chardev", chardev_id(chr), err)) {
-            object_unref(OBJECT(dev));
-            return false;
-        }
-        if (!device_realize(dev, isa, err))
+        if (!isa_serial_create(machine, isa, i, chr, err))
             return false;
     }
     return true;

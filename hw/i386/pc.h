@@ -66,7 +66,10 @@ bool pc_memory_place_ram(PcMachine *pc, GError **err) WARN_UNUSED;
 bool pc_memory_load_bios(PcMachine *pc, GError **err) WARN_UNUSED;
 /* The map as firmware and kernels are told it, ascending; at most PC_E820_MAX entries. Returns their number. */
 #define PC_E820_MAX 16
-unsigned pc_memory_e820(const PcMachine *pc, E820Entry entries[PC_E820_MAX], bool with_bios_areas);
+/* The top of low RAM that a direct boot keeps for ACPI and SMBIOS tables. */
+#define PC_TABLES_AREA (256 * KIB)
+/* direct: with what firmware would keep for itself, for a kernel that is started without. */
+unsigned pc_memory_e820(const PcMachine *pc, E820Entry entries[PC_E820_MAX], bool direct);
 
 /* ---- pc-fw-cfg.c ---- */
 /* What is known when the board is built; and what depends on devices, at each reset. */

@@ -50,9 +50,9 @@ void report_info(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 #define IS_ALIGNED(x, pow2) (((x) & ((__typeof__(x))(pow2) - 1)) == 0)
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
 
-#define KIB (1ull << 10)
-#define MIB (1ull << 20)
-#define GIB (1ull << 30)
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
 
 #define NS_PER_SEC 1000000000ll
 
