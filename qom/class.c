@@ -12,6 +12,7 @@ static GPtrArray *pending;     /* const ObjectClass *, not indexed yet */
 static GHashTable *by_name;    /* class name -> ClassEntry * */
 static GHashTable *aliases;    /* spelling -> class name */
 static ClassLoader *loader;
+static GPtrArray *candidates;  /* const ObjectClass * of a plugin being loaded, NULL otherwise */
 static GRecMutex lock;
 
 static json_object *type_get(Object *obj, const Property *prop, GError **err)
@@ -38,7 +39,7 @@ void object_register_class(const ObjectClass *klass)
     g_rec_mutex_lock(&lock);
     if (!pending)
         pending = g_ptr_array_new();
-    g_ptr_array_add(pending, (void *)klass);
+    g_ptr_array_add(candidates ? candidates : pending, (void *)klass);
     g_rec_mutex_unlock(&lock);
 }
 
@@ -109,6 +110,49 @@ static void index_pending(void)
     g_ptr_array_set_size(pending, 0);
 }
 
+void object_classes_begin(void)
+{
+    g_rec_mutex_lock(&lock);
+    index_pending();
+    g_assert(!candidates);
+    candidates = g_ptr_array_new();
+}
+
+static const ObjectClass *candidate_find(const char *name)
+{
+    for (guint i = 0; i < candidates->len; i++)
+        if (!g_strcmp0(((const ObjectClass *)candidates->pdata[i])->name, name))
+            return candidates->pdata[i];
+    return NULL;
+}
+
+static bool candidate_check(const ObjectClass *klass, GError **err)
+{
+    if (!klass->name || !*klass->name) {
+        error_set(err, "it has a class without a name");
+    } else if (g_hash_table_contains(by_name, klass->name) || candidate_find(klass->name) != klass) {
+        error_set(err, "there is a class '%s' already", klass->name);
+    } else if (klass->parent && !g_hash_table_contains(by_name, klass->parent) && !candidate_find(klass->parent)) {
+        error_set(err, "its class '%s' has the unknown parent '%s'", klass->name, klass->parent);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+bool object_classes_commit(GError **err)
+{
+    g_autoptr(GPtrArray) all = NULL;
+    bool ok = true;
+    for (guint i = 0; i < candidates->len && ok; i++)
+        ok = candidate_check(candidates->pdata[i], err);
+    all = g_steal_pointer(&candidates);
+    for (guint i = 0; i < all->len && ok; i++)
+        g_ptr_array_add(pending, all->pdata[i]);
+    g_rec_mutex_unlock(&lock);
+    return ok;
+}
+
 /* Resolves the parent and flattens the properties at first use: most classes of a run are never used. */
 static ClassEntry *entry_complete(ClassEntry *entry)
 {
@@ -137,7 +181,7 @@ ClassEntry *class_entry_find(const char *name)
         const char *real = g_hash_table_lookup(aliases, name);
         entry = real ? g_hash_table_lookup(by_name, real) : NULL;
     }
-    if (!entry && loader && loader(name)) {
+    while (!entry && loader && loader(name)) {
         index_pending();
         const char *real = aliases ? g_hash_table_lookup(aliases, name) : NULL;
         entry = g_hash_table_lookup(by_name, real ? real : name);

@@ -143,11 +143,7 @@ struct BlockDriver {
 
 void block_register_driver(const BlockDriver *driver);
 const BlockDriver *block_find_driver(const char *name);
-#define REGISTER_BLOCK_DRIVER(table)                                                         \
-    static void __attribute__((constructor)) G_PASTE(register_, table)(void)                 \
-    {                                                                                        \
-        block_register_driver(&(table));                                                     \
-    }
+#define REGISTER_BLOCK_DRIVER(table) RHEA_REGISTER(block_register_driver, table)
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------ */
 

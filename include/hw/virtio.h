@@ -119,8 +119,4 @@ void virtio_config_read(VirtioDevice *vdev, uint8_t *config);
 void virtio_config_write(VirtioDevice *vdev, uint32_t offset, uint32_t value, unsigned size);
 
 void virtio_register(const VirtioClass *klass);
-#define VIRTIO_DEVICE(table)                                                                \
-    static void __attribute__((constructor)) G_PASTE(register_, table)(void)                \
-    {                                                                                       \
-        virtio_register(&(table));                                                          \
-    }
+#define VIRTIO_DEVICE(table) RHEA_REGISTER(virtio_register, table)

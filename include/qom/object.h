@@ -12,6 +12,7 @@
 #pragma once
 
 #include <qom/property.h>
+#include <rhea/plugin.h>
 
 typedef struct ObjectClass ObjectClass;
 
@@ -61,11 +62,7 @@ GPtrArray *object_class_list(const char *ancestor, bool with_abstract);
 void object_class_add_alias(const char *alias, const char *name);
 const char *object_class_alias(const char *name); /* of a class, NULL if it has none */
 
-#define REGISTER_OBJECT(table)                                                              \
-    static void __attribute__((constructor)) G_PASTE(register_, table)(void)                \
-    {                                                                                       \
-        object_register_class((const ObjectClass *)&(table));                               \
-    }
+#define REGISTER_OBJECT(table) RHEA_REGISTER(object_register_class, table)
 
 /* A new instance with defaults applied, -global values included. (owned) NULL with a sentence if unknown or abstract. */
 Object *object_new(const char *type, GError **err) WARN_UNUSED;
