@@ -26,9 +26,9 @@ static bool names_class(const AccelClass *klass, const char *name)
 }
 
 /* Const AccelClass *, best first: the default is the first of them that works. (owned) */
-static GPtrArray *all_classes(void)
+static GPtrArray *all_classes(bool loaded_only)
 {
-    GPtrArray *all = object_class_list(TYPE_ACCEL, false);
+    GPtrArray *all = loaded_only ? object_class_list_loaded(TYPE_ACCEL, false) : object_class_list(TYPE_ACCEL, false);
     for (unsigned i = all->len; i-- > 0;)
         if (!((const AccelClass *)all->pdata[i])->accel_name)
             g_ptr_array_remove_index(all, i);
@@ -37,16 +37,18 @@ static GPtrArray *all_classes(void)
 
 const AccelClass *accel_find(const char *name)
 {
-    g_autoptr(GPtrArray) all = all_classes();
-    for (unsigned i = 0; i < all->len; i++)
-        if (names_class(all->pdata[i], name))
-            return all->pdata[i];
+    for (int loaded_only = 1; loaded_only >= 0; loaded_only--) {
+        g_autoptr(GPtrArray) all = all_classes(loaded_only);
+        for (unsigned i = 0; i < all->len; i++)
+            if (names_class(all->pdata[i], name))
+                return all->pdata[i];
+    }
     return NULL;
 }
 
 char *accel_names(void)
 {
-    g_autoptr(GPtrArray) all = all_classes();
+    g_autoptr(GPtrArray) all = all_classes(false);
     GString *out = g_string_new(NULL);
     for (unsigned i = 0; i < all->len; i++)
         g_string_append_printf(out, "%s%s", i ? ", " : "", ((const AccelClass *)all->pdata[i])->accel_name);
@@ -136,7 +138,7 @@ static bool try_entry(Machine *machine, const char *entry, GString *why, GError 
 
 static bool start_default(Machine *machine, GError **err)
 {
-    g_autoptr(GPtrArray) all = all_classes();
+    g_autoptr(GPtrArray) all = all_classes(true);
     g_autoptr(GString) why = g_string_new(NULL);
     for (unsigned i = 0; i < all->len; i++) {
         const AccelClass *klass = all->pdata[i];

@@ -354,9 +354,8 @@ const char *const *chardev_backend_names(void)
     return backend_names(true);
 }
 
-static const CharClass *find_backend(const char *name, GError **err)
+static const CharClass *match_backend(const GPtrArray *classes, const char *name)
 {
-    g_autoptr(GPtrArray) classes = object_class_list(TYPE_CHARDEV, false);
     for (unsigned i = 0; i < classes->len; i++) {
         const CharClass *klass = classes->pdata[i];
         if (!klass->backend_name || klass->internal)
@@ -367,6 +366,19 @@ static const CharClass *find_backend(const char *name, GError **err)
             if (!strcmp(*alias, name))
                 return klass;
     }
+    return NULL;
+}
+
+static const CharClass *find_backend(const char *name, GError **err)
+{
+    g_autoptr(GPtrArray) loaded = object_class_list_loaded(TYPE_CHARDEV, false);
+    const CharClass *found = match_backend(loaded, name);
+    if (found)
+        return found;
+    g_autoptr(GPtrArray) classes = object_class_list(TYPE_CHARDEV, false);
+    found = match_backend(classes, name);
+    if (found)
+        return found;
     g_autofree const char **names = (const char **)backend_names(false);
     g_autofree char *list = g_strjoinv(", ", (char **)names);
     const char *near = nearest_name(name, names);

@@ -234,11 +234,9 @@ static gint compare_names(gconstpointer a, gconstpointer b)
     return strcmp((*left)->name, (*right)->name);
 }
 
-GPtrArray *object_class_list(const char *ancestor, bool with_abstract)
+GPtrArray *object_class_list_loaded(const char *ancestor, bool with_abstract)
 {
     g_rec_mutex_lock(&lock);
-    if (loader)
-        loader(NULL);
     index_pending();
     GPtrArray *list = g_ptr_array_new();
     GHashTableIter iter;
@@ -255,6 +253,15 @@ GPtrArray *object_class_list(const char *ancestor, bool with_abstract)
     g_rec_mutex_unlock(&lock);
     g_ptr_array_sort(list, compare_names);
     return list;
+}
+
+GPtrArray *object_class_list(const char *ancestor, bool with_abstract)
+{
+    g_rec_mutex_lock(&lock);
+    if (loader)
+        loader(NULL);
+    g_rec_mutex_unlock(&lock);
+    return object_class_list_loaded(ancestor, with_abstract);
 }
 
 GPtrArray *object_property_list(const ObjectClass *klass)

@@ -6,6 +6,7 @@
 
 #include "chardev/internal.h"
 #include "system/cli-help.h"
+#include "system/plugin.h"
 #include "util/keyval.h"
 
 typedef enum {
@@ -190,6 +191,12 @@ static bool take_readconfig(Config *c, const char *arg, GError **err)
     return true;
 }
 
+/* At once: the options that follow, and their help, know its models. */
+static bool take_plugin(Config *c, const char *arg, GError **err)
+{
+    return plugin_load(arg, err);
+}
+
 static bool take_help(Config *c, const char *arg, GError **err)
 {
     g_free(c->help);
@@ -242,7 +249,8 @@ static const CliOption options[] = {
       .func = take_global },
     { .name = "object", .kind = OPT_OPTIONS, .has_arg = true, .offset = offsetof(Config, objects), .implied = "qom-type",
       .params = "TYPE,id=ID[,property=value...]", .help = "a helper object, 'help' lists them", .help_for = cli_help_object },
-    TEXTS("plugin", plugins, "FILE", "load device models from a shared object"),
+    { .name = "plugin", .kind = OPT_CALL, .has_arg = true, .params = "FILE", .help = "load device models from a shared object",
+      .func = take_plugin },
     { .name = "chardev", .kind = OPT_CALL, .has_arg = true, .params = "BACKEND,id=ID[,option=value...]",
       .help = "a character device, 'help' lists the back ends", .func = take_chardev, .help_for = cli_help_chardev },
     TEXTS("serial", serials, "DEVICE", "what a serial port is connected to: stdio, mon:stdio, pty, file:PATH, unix:PATH,server=on, chardev:ID, none, ..."),

@@ -11,8 +11,7 @@ Config *config_new(void)
     Config *c = g_new0(Config, 1);
     GPtrArray **jsons[] = { &c->objects, &c->drives, &c->blockdevs, &c->devices, &c->chardevs, &c->mons, &c->fw_cfgs, &c->smbios,
                             &c->add_fds, &c->globals };
-    GPtrArray **texts[] = { &c->accels, &c->serials, &c->monitors, &c->qmps, &c->qmps_pretty, &c->debugcons, &c->firmware_dirs,
-                            &c->plugins };
+    GPtrArray **texts[] = { &c->accels, &c->serials, &c->monitors, &c->qmps, &c->qmps_pretty, &c->debugcons, &c->firmware_dirs };
     for (size_t i = 0; i < G_N_ELEMENTS(jsons); i++)
         *jsons[i] = g_ptr_array_new_with_free_func(json_free);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -28,7 +27,7 @@ void config_free(Config *c)
     char *texts[] = { c->cpu, c->kernel, c->initrd, c->append, c->bios, c->uuid, c->pidfile, c->qtest, c->qtest_log, c->help };
     GPtrArray *lists[] = { c->objects, c->drives, c->blockdevs, c->devices, c->chardevs, c->mons, c->fw_cfgs, c->smbios, c->add_fds,
                            c->globals, c->accels, c->serials, c->monitors, c->qmps, c->qmps_pretty, c->debugcons,
-                           c->firmware_dirs, c->plugins };
+                           c->firmware_dirs };
     for (size_t i = 0; i < G_N_ELEMENTS(jsons); i++)
         json_object_put(jsons[i]);
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)

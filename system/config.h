@@ -17,7 +17,7 @@ typedef struct Config {
     /* json_object *, in order */
     GPtrArray *objects, *drives, *blockdevs, *devices, *chardevs, *mons, *fw_cfgs, *smbios, *add_fds, *globals;
     /* char *, in order */
-    GPtrArray *accels, *serials, *monitors, *qmps, *qmps_pretty, *debugcons, *firmware_dirs, *plugins;
+    GPtrArray *accels, *serials, *monitors, *qmps, *qmps_pretty, *debugcons, *firmware_dirs;
     bool nographic, nodefaults, no_user_config, stopped, daemonize, enable_kvm, no_acpi, no_hpet, no_reboot, no_shutdown;
     bool display_given, vga_given, exit_with_parent;
     /* A help or version text was asked for: it is printed and nothing else happens. (owned) */

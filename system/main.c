@@ -7,6 +7,7 @@
 #include "chardev/stdio.h"
 #include "system/cli.h"
 #include "system/daemonize.h"
+#include "system/plugin.h"
 #include "system/start.h"
 #include "util/exit-paths.h"
 
@@ -53,6 +54,7 @@ int main(int argc, char **argv)
     g_autoptr(Config) config = config_new();
     GError *error = NULL;
     Machine *machine = NULL;
+    plugin_enable_directory();
     if (!cli_parse(config, argc - 1, argv + 1, &error))
         return fail(error);
     if (config->help) {

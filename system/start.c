@@ -28,14 +28,29 @@ static const char *member(json_object *o, const char *key)
 
 /* ---- the machine object ---- */
 
-const MachineClass *start_find_machine(const char *name, GError **err)
+static const MachineClass *match_machine(const GPtrArray *classes, const char *name)
 {
-    g_autoptr(GPtrArray) classes = object_class_list(TYPE_MACHINE, false);
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
     for (unsigned i = 0; i < classes->len; i++) {
         const MachineClass *klass = classes->pdata[i];
         if (name ? !strcmp(klass->machine_name, name) || (klass->alias && !strcmp(klass->alias, name)) : klass->is_default)
             return klass;
+    }
+    return NULL;
+}
+
+const MachineClass *start_find_machine(const char *name, GError **err)
+{
+    g_autoptr(GPtrArray) loaded = object_class_list_loaded(TYPE_MACHINE, false);
+    const MachineClass *found = match_machine(loaded, name);
+    if (found)
+        return found;
+    g_autoptr(GPtrArray) classes = object_class_list(TYPE_MACHINE, false);
+    found = match_machine(classes, name);
+    if (found)
+        return found;
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    for (unsigned i = 0; i < classes->len; i++) {
+        const MachineClass *klass = classes->pdata[i];
         g_ptr_array_add(names, (char *)klass->machine_name);
         if (klass->alias)
             g_ptr_array_add(names, (char *)klass->alias);

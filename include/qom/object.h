@@ -58,6 +58,8 @@ const ObjectClass *object_class_parent(const ObjectClass *klass);
 bool object_class_is_a(const ObjectClass *klass, const char *ancestor);
 /* All classes below `ancestor` (NULL: all), sorted by name. (container owned: g_ptr_array_unref) */
 GPtrArray *object_class_list(const char *ancestor, bool with_abstract);
+/* The same without loading modules that were not needed yet: for look-ups at start-up, before asking for all. */
+GPtrArray *object_class_list_loaded(const char *ancestor, bool with_abstract);
 /* Alternative spelling: "virtio-blk" for -device, "tcg" for dbt. */
 void object_class_add_alias(const char *alias, const char *name);
 const char *object_class_alias(const char *name); /* of a class, NULL if it has none */
