@@ -5,7 +5,6 @@
 #include <chardev/chardev.h>
 #include <hw/isa.h>
 
-#include "hw/char/weak-chardev.h"
 #include "system/machine.h"
 
 typedef struct Debugcon {

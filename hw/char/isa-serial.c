@@ -4,7 +4,6 @@
 #include <hw/isa.h>
 
 #include "hw/char/uart16550.h"
-#include "hw/char/weak-chardev.h"
 #include "system/machine.h"
 
 #define AUTO UINT32_MAX

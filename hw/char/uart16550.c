@@ -10,7 +10,6 @@
  */
 #include "hw/char/uart16550.h"
 
-#include "hw/char/weak-chardev.h"
 #include "system/machine.h"
 
 enum { REG_DATA, REG_IER, REG_IIR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCRATCH };

@@ -127,9 +127,3 @@ void apic_send_icr(Apic *a, uint64_t icr);
 void apic_bus_add(ApicBus *bus, Apic *a);
 void apic_bus_remove(ApicBus *bus, Apic *a);
 void apic_bus_broadcast_eoi(ApicBus *bus, uint8_t vector);
-
-/* Until the CPU object is linked in. */
-#pragma weak x86_cpu_attach_apic
-#pragma weak x86_cpuid
-#pragma weak x86_rdtsc
-#pragma weak x86_tsc_hz
