@@ -298,7 +298,6 @@ static unsigned exec_invpcid(X86Cpu *cpu, const Insn *in)
     return X86_EXEC_END;
 }
 
-void x86_register_control(ExecFunc **table);
 void x86_register_control(ExecFunc **table)
 {
     table[ZYDIS_MNEMONIC_LMSW] = exec_lmsw;

@@ -3,7 +3,9 @@
  */
 #include "accel/x86/internal.h"
 
-void x86_register_control(ExecFunc **table);
+#include "accel/x86/features.h"
+#include "accel/x86/isa.h"
+
 /* Instructions on registers and memory that the host executes itself, native.c. */
 unsigned x86_exec_native(X86Cpu *cpu, const Insn *in);
 
@@ -43,6 +45,13 @@ static ExecFunc *find(const ZydisDecodedInstruction *zi)
     return func ? func : x86_exec_native;
 }
 
+static void check_present(X86Cpu *cpu, const ZydisDecodedInstruction *zi)
+{
+    int feature = x86_isa_feature(zi);
+    if (feature == X86_ISA_NEVER || (feature >= 0 && !x86_has(cpu, feature)) || x86_isa_vex_refused(&cpu->st, zi))
+        x86_fault(cpu, EXC_UD, 0);
+}
+
 unsigned x86_exec_insn(X86Cpu *cpu, const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops)
 {
     X86State *st = &cpu->st;
@@ -53,6 +62,7 @@ unsigned x86_exec_insn(X86Cpu *cpu, const ZydisDecodedInstruction *zi, const Zyd
     };
     if (bits != 64)
         in.next &= 0xffffffffu;
+    check_present(cpu, zi);
     uint8_t shadow = st->shadow;
     st->shadow = 0;
     unsigned result = find(zi)(cpu, &in);
@@ -134,23 +144,13 @@ void x86_fetch_more_fault(X86Cpu *cpu, unsigned have)
 
 /* ---- step ---- */
 
-static ZydisMachineMode machine_mode(unsigned bits)
-{
-    return bits == 64 ? ZYDIS_MACHINE_MODE_LONG_64 : bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
-                                                                : ZYDIS_MACHINE_MODE_LONG_COMPAT_16;
-}
-
 static void decode(X86Cpu *cpu, ZydisDecodedInstruction *zi, ZydisDecodedOperand *ops)
 {
-    unsigned bits = x86_code_bits(&cpu->st);
-    /* the plain modes: what is refused in real mode is checked on execution */
-    ZydisMachineMode mode = machine_mode(bits);
     ZydisDecoder decoder;
-    ZydisDecoderInit(&decoder, mode,
-                     bits == 64 ? ZYDIS_STACK_WIDTH_64 : bits == 32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
     uint8_t buf[15];
     unsigned have = x86_fetch(cpu, buf);
     x86_fpu_out(cpu);
+    x86_decoder_init(cpu, x86_code_bits(&cpu->st), &decoder);
     ZyanStatus status = ZydisDecoderDecodeFull(&decoder, buf, have, zi, ops);
     if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
         x86_fetch_more_fault(cpu, status == ZYDIS_STATUS_NO_MORE_DATA ? have : 15);

@@ -28,9 +28,7 @@ void x86_register_flags(ExecFunc **table);
 void x86_register_string(ExecFunc **table);
 void x86_register_io(ExecFunc **table);
 void x86_register_fpstate(ExecFunc **table);
-void x86_register_integer(ExecFunc **table);
-void x86_register_bits(ExecFunc **table);
-void x86_register_atomic(ExecFunc **table);
+void x86_register_control(ExecFunc **table);
 
 /* ---- operands (operand.c) ---- */
 /* Not ZydisRegisterGetClass(): library code may use vector registers. */
@@ -52,6 +50,9 @@ static inline bool x86_op_is_mem(const Insn *in, unsigned n) { return in->op[n].
 static inline uint64_t x86_trunc(uint64_t v, unsigned bytes) { return v & mask_bytes(bytes); }
 /* Writes a general register by size in bytes (8-bit: low byte only). */
 void x86_gpr_write(X86Cpu *cpu, unsigned reg, uint64_t value, unsigned size);
+
+/* Masked moves, gathers (masked.c): true if it was one and is done. */
+bool x86_exec_masked(X86Cpu *cpu, const Insn *in);
 
 /* ---- memory (mem.c) ---- */
 /* Host address for an atomic access, or NULL when it isn't RAM inside one page. Checked for writing. */

@@ -10,6 +10,7 @@
 #include <cpuid.h>
 #include <json-c/json.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "accel/x86/exec.h"
 
@@ -167,6 +168,8 @@ static void cpu_finalize(Object *obj)
     X86Cpu *cpu = X86_CPU(obj);
     g_free(cpu->fault);
     g_array_unref(cpu->cpuid);
+    if (cpu->native_code)
+        munmap(cpu->native_code, 4096);
 }
 
 static json_object *get_unavailable(Object *obj, const Property *prop, GError **err)
