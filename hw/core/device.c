@@ -93,8 +93,21 @@ Device *device_new(Machine *machine, const char *type, GError **err)
     return dev;
 }
 
+/* A part of the device that is a device itself (a CPU's local APIC); NULL if there is none left. */
+static Device *realized_part(const Device *dev)
+{
+    for (guint i = dev->obj.child_order ? dev->obj.child_order->len : 0; i-- > 0;) {
+        Object *child = dev->obj.child_order->pdata[i];
+        if (object_is_a(child, TYPE_DEVICE) && DEVICE(child)->realized)
+            return DEVICE(child);
+    }
+    return NULL;
+}
+
 static void unrealize_children(Device *dev)
 {
+    for (Device *part; (part = realized_part(dev));)
+        device_unrealize(part);
     for (guint i = dev->buses->len; i-- > 0;) {
         Bus *bus = dev->buses->pdata[i];
         while (bus->devices->len)
