@@ -122,6 +122,7 @@ enum {
     EXIT_EXEC,     /* C executes the instruction at save_target */
     EXIT_POLL,     /* exit flag seen: pc in save_target */
     EXIT_SIGNAL,   /* host signal in translated code: sig_no, sig_pc */
+    EXIT_KICKED,   /* not entered */
     EXIT_GUARD,    /* careful block wanted: pc in save_target, link exit_info */
 };
 
@@ -212,6 +213,11 @@ struct DbtVcpu {
     unsigned n_ranges;
     unsigned last_range;
     uint64_t view_generation;
+    bool failed;             /* the run loop can't go on */
+    Block *next;             /* known block at st.rip */
+    struct ExecInsn *exec_cache;
+    void *ctx_map;
+    size_t ctx_map_size;
     bool exec_next;          /* C has to execute the instruction at rip */
     void *exit_jmp[5];       /* of the run loop, for dbt_leave() */
     void *altstack;
