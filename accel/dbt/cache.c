@@ -154,7 +154,7 @@ Block *dbt_block_find(DbtVcpu *v, uint64_t pc, uint32_t key, uint64_t page)
 
 CodePage *dbt_page_find(DbtVcpu *v, uint64_t hva)
 {
-    for (uint32_t i = (hva >> 12) * 0x9e3779b1u >> (32 - PAGES_BITS);; i = (i + 1) & v->pages_mask) {
+    for (uint32_t i = (uint32_t)(hva >> 12) * 0x9e3779b1u >> (32 - PAGES_BITS);; i = (i + 1) & v->pages_mask) {
         if (v->pages[i].hva == hva)
             return &v->pages[i];
         if (!v->pages[i].hva)
@@ -173,7 +173,7 @@ CodePage *dbt_page_get(DbtVcpu *v, uint64_t hva)
         memset(v->pages, 0, (v->pages_mask + 1) * sizeof(CodePage));
         v->n_pages = 0;
     }
-    uint32_t i = (hva >> 12) * 0x9e3779b1u >> (32 - PAGES_BITS);
+    uint32_t i = (uint32_t)(hva >> 12) * 0x9e3779b1u >> (32 - PAGES_BITS);
     while (v->pages[i].hva)
         i = (i + 1) & v->pages_mask;
     v->n_pages++;

@@ -158,10 +158,10 @@ static void learn_kind(OpClass *cls, const Insn *insn, const ZydisDecodedInstruc
         return;
     case ZYDIS_MNEMONIC_PUSH:
         cls->kind = insn->map != 0 || insn->opcode < 0x20 ? T_EXEC : insn->opcode == 0x68 || insn->opcode == 0x6a ? T_PUSH_I :
-                    mem ? T_PUSH_M : T_PUSH_R;
+                    insn->opcode == 0xff ? T_PUSH_M : T_PUSH_R;
         return;
     case ZYDIS_MNEMONIC_POP:
-        cls->kind = insn->map != 0 || insn->opcode < 0x20 ? T_EXEC : mem ? T_POP_M : T_POP_R;
+        cls->kind = insn->map != 0 || insn->opcode < 0x20 ? T_EXEC : insn->opcode == 0x8f ? T_POP_M : T_POP_R;
         return;
     case ZYDIS_MNEMONIC_PUSHF: case ZYDIS_MNEMONIC_PUSHFD: case ZYDIS_MNEMONIC_PUSHFQ: cls->kind = T_PUSHF; return;
     case ZYDIS_MNEMONIC_POPF: case ZYDIS_MNEMONIC_POPFD: case ZYDIS_MNEMONIC_POPFQ: cls->kind = T_POPF; return;
@@ -222,7 +222,7 @@ static void learn_kind(OpClass *cls, const Insn *insn, const ZydisDecodedInstruc
         cls->kind = T_JCC;
     else if (zi->meta.category == ZYDIS_CATEGORY_STRINGOP && zi->meta.isa_ext != ZYDIS_ISA_EXT_SSE2)
         cls->kind = T_STRING;
-    else if (zi->meta.category == ZYDIS_CATEGORY_WIDENOP)
+    else if (zi->meta.category == ZYDIS_CATEGORY_WIDENOP || zi->meta.category == ZYDIS_CATEGORY_PREFETCH)
         cls->kind = T_NOP;
     else if (zi->meta.category == ZYDIS_CATEGORY_SYSTEM || zi->meta.category == ZYDIS_CATEGORY_VTX ||
              zi->meta.isa_ext == ZYDIS_ISA_EXT_CET || zi->meta.isa_ext == ZYDIS_ISA_EXT_SVM)
@@ -288,7 +288,7 @@ int dbt_class_learn(DbtVcpu *v, const Insn *insn, const uint8_t *p, unsigned max
     }
     if (insn->vex && (cls.vec || zi.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER || zi.mnemonic == ZYDIS_MNEMONIC_VZEROALL))
         cls.ext = EXT_AVX;
-    cls.vec |= insn->vex;
+    cls.vec |= insn->vex || zi.mnemonic == ZYDIS_MNEMONIC_ADCX; /* 66 is part of the opcode */
     if (insn->map == 0 && ((insn->opcode & 0xf8) == 0xd8 || insn->opcode == 0x9b))
         cls.ext = EXT_FPU;
     if (zi.mnemonic == ZYDIS_MNEMONIC_EMMS)

@@ -91,9 +91,10 @@ struct DbtCtx {
         uint32_t size;
         RamBlock *ram;           /* the write went to RAM at offset and only has to be reported */
         uint64_t offset;
-        _Alignas(64) uint8_t data[576];
+        _Alignas(64) uint8_t data[1024];
     } bounce;
 
+    _Alignas(64) uint8_t xsave[X86_XSAVE_SIZE];
     _Alignas(64) uint64_t rtag[MODE_COUNT][TLB_SIZE];
     uint64_t wtag[MODE_COUNT][TLB_SIZE];
     uint64_t addend[MODE_COUNT][TLB_SIZE];   /* host address of the page */
@@ -311,6 +312,8 @@ void dbt_enter(DbtCtx *ctx, uint64_t host);
 /* ---- translate.c */
 /* The block at rip in the current mode, translated now. Faults of the fetch jump. */
 Block *dbt_translate(DbtVcpu *v, uint64_t pc, uint32_t key);
+/* CR0, CR4 or XCR0 make the instruction fault. */
+bool dbt_excluded(const Insn *insn, uint32_t key);
 
 /* ---- cache.c */
 bool dbt_cache_init(DbtVcpu *v, unsigned n_vcpus, GError **err) WARN_UNUSED;
@@ -363,6 +366,7 @@ void dbt_commit(DbtCtx *ctx, uint64_t ret);
 void dbt_report_write(DbtVcpu *v, RamBlock *ram, uint64_t offset, uint64_t len);
 /* Sets rip and flags in X86State for a fault or exit at the instruction that ctx->meta describes. */
 Block *dbt_sync_at(DbtVcpu *v, uint64_t ret);
+int dbt_segment_fault(DbtVcpu *v);
 /* Leaves translated code; the run loop goes on at st.rip. */
 _Noreturn void dbt_leave(DbtVcpu *v);
 /* The instruction is done and may have changed the block it is in: leaves when that is gone. */

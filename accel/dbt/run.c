@@ -4,11 +4,19 @@
  */
 #include "accel/dbt/run.h"
 
+static void copy_xsave(void *to, const void *from)
+{
+    uint64_t n = X86_XSAVE_SIZE / 8;
+    __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) :: "memory");
+}
+
+/* XSAVE wants 64-byte alignment, which an object can't promise: hence the copies. */
 static void fpu_save(DbtVcpu *v)
 {
     uint32_t lo = v->xmask, hi = v->xmask >> 32, mxcsr = 0x1f80;
-    __asm__ volatile("xsave64 %0" : "+m"(v->cpu->st.xsave) : "a"(lo), "d"(hi) : "memory");
+    __asm__ volatile("xsave64 %0" : "+m"(v->ctx->xsave) : "a"(lo), "d"(hi) : "memory");
     __asm__ volatile("fninit\n\tldmxcsr %0" :: "m"(mxcsr));
+    copy_xsave(v->cpu->st.xsave, v->ctx->xsave);
 }
 
 void dbt_fpu_out(X86Cpu *cpu)
@@ -26,7 +34,8 @@ void dbt_fpu_in(DbtVcpu *v)
     if (v->vec_live)
         return;
     v->vec_live = true;
-    __asm__ volatile("xrstor64 %0" :: "m"(v->cpu->st.xsave), "a"(lo), "d"(hi) : "memory");
+    copy_xsave(v->ctx->xsave, v->cpu->st.xsave);
+    __asm__ volatile("xrstor64 %0" :: "m"(v->ctx->xsave), "a"(lo), "d"(hi) : "memory");
 }
 
 /* ---- the key --------------------------------------------------------------------------------------------------- */
@@ -162,6 +171,8 @@ static ExecInsn *decode_exec(DbtVcpu *v)
     }
     e->a = a;
     e->b = b;
+    st64(e->bytes, a);
+    st64(e->bytes + 7, b);
     e->mode = mode;
     return e;
 }
@@ -179,8 +190,13 @@ static void exec_one(DbtVcpu *v)
     }
     ExecInsn *e = decode_exec(v);
     unsigned done = x86_exec_insn(cpu, &e->insn, e->ops);
-    if (done & X86_EXEC_UNKNOWN)
-        x86_fault(cpu, EXC_UD, 0);
+    if (done & X86_EXEC_UNKNOWN) {
+        /* one that is only ever translated comes here for a segment limit */
+        Insn insn;
+        dbt_fpu_out(cpu);
+        bool known = dbt_decode(v, &insn, e->bytes, e->insn.length, x86_code_bits(st)) > 0 && insn.kind == T_GEN;
+        x86_fault(cpu, known && !dbt_excluded(&insn, v->key) ? dbt_segment_fault(v) : EXC_UD, 0);
+    }
     if (done & X86_EXEC_MODE)
         v->key_stale = true;
     if (done & X86_EXEC_REP)

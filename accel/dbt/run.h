@@ -7,6 +7,7 @@
 typedef struct ExecInsn {
     uint64_t a, b;
     uint32_t mode;
+    uint8_t bytes[16];
     ZydisDecodedInstruction insn;
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 } ExecInsn;

@@ -38,6 +38,8 @@ void dbt_signal_init(void)
 
 void dbt_signal_thread(DbtVcpu *v)
 {
+    if (self == v)
+        return;
     self = v;
     if (!v->altstack)
         v->altstack = g_malloc(ALTSTACK_SIZE);

@@ -51,10 +51,29 @@ static bool read_operand(X86Cpu *cpu, uint64_t lin, uint8_t *data, unsigned size
     return true;
 }
 
+/* #SS or #GP, by the segment of the memory operand of the instruction at rip. */
+int dbt_segment_fault(DbtVcpu *v)
+{
+    Insn insn;
+    uint8_t bytes[15];
+    dbt_fpu_out(v->cpu);
+    unsigned n = x86_fetch(v->cpu, bytes);
+    if (dbt_decode(v, &insn, bytes, n, x86_code_bits(&v->cpu->st)) <= 0)
+        return EXC_GP;
+    bool stack = insn.kind == T_RET || insn.kind == T_CALL || insn.kind == T_PUSH_R || insn.kind == T_PUSH_I ||
+                 insn.kind == T_POP_R || insn.kind == T_LEAVE;
+    if (insn.seg >= 0)
+        stack |= insn.seg == SEG_SS;
+    else
+        stack |= insn.base == R_RSP || insn.base == R_RBP;
+    return stack ? EXC_SS : EXC_GP;
+}
+
 /* The operand goes through ctx->bounce. ret is moved to the part of the stub that commits. */
 static uint64_t through_buffer(DbtVcpu *v, uint64_t lin, unsigned size, uint32_t meta, uint64_t *ret)
 {
     DbtCtx *ctx = v->ctx;
+    uint8_t *data = ctx->bounce.data + (lin & 63); /* alignment faults need the guest's alignment */
     dbt_sync_at(v, *ret);
     unsigned access = meta & META_W ? X86_WRITE : X86_READ;
     ctx->bounce.lin = lin;
@@ -63,13 +82,13 @@ static uint64_t through_buffer(DbtVcpu *v, uint64_t lin, unsigned size, uint32_t
     if (meta & META_W)
         x86_probe(v->cpu, lin, size, X86_WRITE);
     if (meta & META_R)
-        read_operand(v->cpu, lin, ctx->bounce.data, size, access);
+        read_operand(v->cpu, lin, data, size, access);
     if (meta & META_W)
         *ret += 5;
     if (atomic_load_explicit(&v->cpu->vcpu.exit_request, memory_order_relaxed))
         ctx->exit_flag = EXIT_FLAG;
     dbt_fpu_in(v);
-    return (uint64_t)(uintptr_t)ctx->bounce.data;
+    return (uint64_t)(uintptr_t)data;
 }
 
 uint64_t dbt_slow(DbtCtx *ctx, uint64_t ret)
@@ -79,10 +98,9 @@ uint64_t dbt_slow(DbtCtx *ctx, uint64_t ret)
     uint32_t meta = ctx->meta;
     unsigned size = meta >> META_SIZE_SHIFT & META_SIZE_MASK, mode = meta >> META_MODE_SHIFT & 3;
     v->n_slow++;
-    if (!x86_canonical(lin)) { /* #GP or #SS: C finds out */
+    if (!x86_canonical(lin)) {
         dbt_sync_at(v, ret);
-        v->exec_next = true;
-        dbt_leave(v);
+        x86_fault(v->cpu, dbt_segment_fault(v), 0);
     }
     if ((lin & 0xfff) + size > 4096)
         return through_buffer(v, lin, size, meta, ret_slot);
@@ -112,14 +130,15 @@ void dbt_commit(DbtCtx *ctx, uint64_t ret)
         dbt_report_write(v, ctx->bounce.ram, ctx->bounce.offset, ctx->bounce.size);
     } else {
         unsigned size = ctx->bounce.size;
+        const uint8_t *data = ctx->bounce.data + (ctx->bounce.lin & 63);
         dbt_sync_at(v, ret);
         if (size <= 8 && !(size & (size - 1)))
-            x86_st(cpu, ctx->bounce.lin, ld64(ctx->bounce.data), size, X86_WRITE);
+            x86_st(cpu, ctx->bounce.lin, ld64(data), size, X86_WRITE);
         else if ((ctx->bounce.lin & 0xfff) + size > 4096 || size & 7)
-            x86_st_bytes(cpu, ctx->bounce.lin, ctx->bounce.data, size, X86_WRITE);
+            x86_st_bytes(cpu, ctx->bounce.lin, data, size, X86_WRITE);
         else
             for (unsigned i = 0; i < size; i += 8)
-                x86_st(cpu, ctx->bounce.lin + i, ld64(ctx->bounce.data + i), 8, X86_WRITE);
+                x86_st(cpu, ctx->bounce.lin + i, ld64(data + i), 8, X86_WRITE);
     }
     dbt_after_write(v, ret);
     dbt_fpu_in(v);

@@ -57,12 +57,12 @@ uint8_t tr_peek_flags(Tr *t, uint64_t pc)
     return live | open;
 }
 
-static bool excluded(const Tr *t, const Insn *insn)
+bool dbt_excluded(const Insn *insn, uint32_t key)
 {
     switch (insn->cls->ext) {
-    case EXT_FPU: case EXT_MMX: return t->key & KEY_FPU_EXC;
-    case EXT_SSE: return t->key & KEY_SSE_EXC;
-    case EXT_AVX: return t->key & KEY_AVX_EXC;
+    case EXT_FPU: case EXT_MMX: return key & KEY_FPU_EXC;
+    case EXT_SSE: return key & KEY_SSE_EXC;
+    case EXT_AVX: return key & KEY_AVX_EXC;
     default: return false;
     }
 }
@@ -102,7 +102,7 @@ static bool decode_one(Tr *t, unsigned off)
         *insn = (Insn){ .cls = &exec_class, .kind = T_EXEC, .len = 1, .seg = -1, .base = -1, .index = -1 };
     }
     insn->off = off;
-    if (excluded(t, insn))
+    if (dbt_excluded(insn, t->key))
         insn->kind = T_EXEC;
     if ((insn->kind == T_CLD && !(t->key & KEY_DF)) || (insn->kind == T_STD && t->key & KEY_DF))
         insn->kind = T_NOP;
