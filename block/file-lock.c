@@ -11,6 +11,8 @@
 
 #define LOCK_PERM 100
 #define LOCK_UNSHARED 200
+#define LOCK_TRIES 20
+#define LOCK_WAIT_US 10000
 
 static const char *const perm_names[] = {"consistent read", "write", "write unchanged", "resize"};
 #define PERMS G_N_ELEMENTS(perm_names)
@@ -74,6 +76,25 @@ static bool nobody_holds(FileNode *file, const char *filename, int64_t base, uin
     return true;
 }
 
+/*
+ * The kernel takes an io_uring of a killed process down a moment after the process is gone, and the files in it with their
+ * locks: who starts a machine again at once should not be told that it still runs.
+ */
+static bool wait_for_nobody(FileNode *file, const char *filename, uint32_t perm, uint32_t unshared, GError **err)
+{
+    for (unsigned tries = 0;; tries++) {
+        g_autoptr(GError) local = NULL;
+        if (nobody_holds(file, filename, LOCK_UNSHARED, perm, &local) &&
+            nobody_holds(file, filename, LOCK_PERM, unshared, &local))
+            return true;
+        if (tries == LOCK_TRIES) {
+            g_propagate_error(err, g_steal_pointer(&local));
+            return false;
+        }
+        g_usleep(LOCK_WAIT_US);
+    }
+}
+
 bool file_lock_set(FileNode *file, const char *filename, uint32_t perm, uint32_t unshared, GError **err)
 {
     if (!file->lock_files)
@@ -93,8 +114,7 @@ bool file_lock_set(FileNode *file, const char *filename, uint32_t perm, uint32_t
         error_set_errno(err, -ret, "\"%s\" can't be locked", filename);
         return false;
     }
-    if (!nobody_holds(file, filename, LOCK_UNSHARED, new_perm, err) ||
-        !nobody_holds(file, filename, LOCK_PERM, new_unshared, err)) {
+    if (!wait_for_nobody(file, filename, new_perm, new_unshared, err)) {
         unlock_bits(file->fd, LOCK_PERM, new_perm);
         unlock_bits(file->fd, LOCK_UNSHARED, new_unshared);
         return false;
