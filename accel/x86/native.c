@@ -275,19 +275,14 @@ static void note_x87(X86Cpu *cpu, const Insn *in, const Operand *m)
 /* Runs with the unit's state; false: an unmasked SIMD exception, nothing of the guest changed but MXCSR. */
 static bool run_with_unit(X86Cpu *cpu, Frame *f)
 {
-    uint8_t *area = cpu->st.xsave;
-    uint32_t mxcsr = ld32(area + XSAVE_MXCSR);
+    _Alignas(64) uint8_t area[X86_XSAVE_SIZE];
+    uint32_t mxcsr = ld32(cpu->st.xsave + XSAVE_MXCSR);
+    copy_area(area, cpu->st.xsave);
     f->fpu = area;
     f->xmask = host_xmask(cpu);
     /* the whole area is meant, whatever the components' use bits say */
     st64(area + XSAVE_HEADER, f->xmask);
     st64(area + XSAVE_HEADER + 8, 0);
-    if ((mxcsr & MXCSR_MASKS) == MXCSR_MASKS) {
-        x86_native_run(f);
-        return true;
-    }
-    _Alignas(64) uint8_t saved[X86_XSAVE_SIZE];
-    copy_area(saved, area);
     st32(area + XSAVE_MXCSR, (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS);
     x86_native_run(f);
     uint32_t raised = ld32(area + XSAVE_MXCSR) & MXCSR_FLAGS;
@@ -296,10 +291,10 @@ static bool run_with_unit(X86Cpu *cpu, Frame *f)
         raised &= 7;
     st32(area + XSAVE_MXCSR, mxcsr | raised);
     if (!unmasked)
-        return true;
-    copy_area(area, saved);
-    st32(area + XSAVE_MXCSR, mxcsr | raised);
-    return false;
+        copy_area(cpu->st.xsave, area);
+    else
+        st32(cpu->st.xsave + XSAVE_MXCSR, mxcsr | raised);
+    return !unmasked;
 }
 
 /* ---- the instruction ---- */

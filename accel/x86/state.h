@@ -146,5 +146,6 @@ typedef struct X86State {
     uint64_t dr[8];          /* 4, 5 unused */
     /* An exception that was raised while another was being delivered, SDM 3A 6.15 table 6-5. */
     int32_t delivering;      /* vector or -1 */
-    _Alignas(64) uint8_t xsave[X86_XSAVE_SIZE];
+    /* Not on 64 bytes (objects come from malloc): XSAVE and XRSTOR go through an aligned copy. */
+    _Alignas(16) uint8_t xsave[X86_XSAVE_SIZE];
 } X86State;
