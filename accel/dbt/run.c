@@ -381,6 +381,7 @@ VcpuExit dbt_run(Vcpu *vcpu)
     void *fault_buf[5];
     dbt_signal_thread(v);
     v->key_stale = true;
+    v->ctx->exit_flag = EXIT_FLAG; /* the memory map may have changed since */
     cpu->fault_jmp = fault_buf;
     if (__builtin_setjmp(v->exit_jmp))
         atomic_store(&v->in_code, false);
