@@ -2,8 +2,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include <block/block.h>
 #include <hw/device.h>
 #include <mem/dma.h>
+#include <ui/input.h>
 
 #include "monitor/hmp.h"
 #include "system/vcpu.h"
@@ -138,6 +140,92 @@ static void info_kvm(Hmp *hmp)
     g_autoptr(json_object) info = hmp_call(hmp, "query-kvm", NULL);
     hmp_print(hmp, "kvm support: %s\r\n", arg_bool(info, "enabled", false) ? "enabled"
               : arg_bool(info, "present", false) ? "disabled" : "not compiled");
+}
+
+static void info_block(Hmp *hmp)
+{
+    g_autofree char *text = block_info_text();
+    hmp_print(hmp, "%s", text);
+}
+
+static void info_mice(Hmp *hmp)
+{
+    g_autoptr(json_object) list = hmp_call(hmp, "query-mice", NULL);
+    for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+        json_object *mouse = json_object_array_get_idx(list, i);
+        hmp_print(hmp, "%c Mouse #%d: %s%s\r\n", arg_bool(mouse, "current", false) ? '*' : ' ', (int)arg_int(mouse, "index", 0),
+                  get(mouse, "name"), arg_bool(mouse, "absolute", false) ? " (absolute)" : "");
+    }
+    if (list && !json_object_array_length(list))
+        hmp_print(hmp, "No mouse devices connected\r\n");
+}
+
+static void info_iothreads(Hmp *hmp)
+{
+    g_autoptr(json_object) list = hmp_call(hmp, "query-iothreads", NULL);
+    for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+        json_object *thread = json_object_array_get_idx(list, i);
+        hmp_print(hmp, "%s:\r\n  thread_id=%d\r\n  poll-max-ns=%" PRId64 "\r\n", get(thread, "id"), (int)arg_int(thread, "thread-id", 0),
+                  arg_int(thread, "poll-max-ns", 0));
+    }
+}
+
+/* ---- input ---- */
+
+/* "ctrl-alt-f1"; a part may be a number like 0x1d. */
+static void sendkey(Hmp *hmp)
+{
+    g_auto(GStrv) names = g_strsplit(arg_str(hmp->args, "keys"), "-", -1);
+    g_autoptr(json_object) args = json_object_new_object();
+    json_object *keys = json_object_new_array();
+    put(args, "keys", keys);
+    if (arg_has(hmp->args, "hold"))
+        put_uint(args, "hold-time", arg_int(hmp->args, "hold", 100));
+    for (char **name = names; *name; name++) {
+        json_object *key = json_object_new_object();
+        char *end;
+        guint64 number = g_ascii_strtoull(*name, &end, 0);
+        bool is_number = g_str_has_prefix(*name, "0x") && !*end;
+        put_str(key, "type", is_number ? "number" : "qcode");
+        if (is_number)
+            put_uint(key, "data", number);
+        else /* the minus key can't be written as itself; "<" has a name */
+            put_str(key, "data", !strcmp(*name, "<") ? "less" : *name);
+        json_object_array_add(keys, key);
+    }
+    json_object_put(hmp_call(hmp, "send-key", args));
+}
+
+static void mouse_set(Hmp *hmp)
+{
+    if (!input_select_mouse(hmp->ctx->machine, arg_int(hmp->args, "index", 0)))
+        hmp_print(hmp, "Error: there is no mouse %d\r\n", (int)arg_int(hmp->args, "index", 0));
+}
+
+static void mouse_move(Hmp *hmp)
+{
+    Machine *m = hmp->ctx->machine;
+    bool absolute = input_is_absolute(m);
+    static const char *const names[] = { "dx", "dy" };
+    for (int axis = AXIS_X; axis <= AXIS_Y; axis++) {
+        int64_t value = arg_int(hmp->args, names[axis], 0);
+        if (absolute)
+            input_send_abs(m, axis, CLAMP(value, 0, INPUT_ABS_MAX));
+        else
+            input_send_rel(m, axis, CLAMP(value, INT16_MIN, INT16_MAX));
+    }
+    input_sync(m);
+}
+
+static void mouse_button(Hmp *hmp)
+{
+    Machine *m = hmp->ctx->machine;
+    static const InputButton buttons[] = { BUTTON_LEFT, BUTTON_MIDDLE, BUTTON_RIGHT };
+    int64_t state = arg_int(hmp->args, "state", 0);
+    static const unsigned bits[] = { 1, 4, 2 };
+    for (size_t i = 0; i < G_N_ELEMENTS(buttons); i++)
+        input_send_button(m, buttons[i], state & bits[i]);
+    input_sync(m);
 }
 
 static void info_chardev(Hmp *hmp)
@@ -325,8 +413,12 @@ const HmpCommand hmp_commands[] = {
     { "device_del", "id:s", "ID", "remove a device", NULL, "device_del" },
     { "getfd", "fdname:s", "NAME", "name the descriptor that came along", NULL, "getfd" },
     { "help|?", "name:s?", "[COMMAND]", "show the commands", hmp_help },
+    { "block_resize", "device:s,size:i", "DRIVE BYTES", "change the size of a disk", NULL, "block_resize" },
     { "i", "fmt:/,port:i", "/FORMAT PORT", "read an I/O port", port_in },
     { "info", "what:S?", "[SUBJECT]", "show things", hmp_info },
+    { "mouse_button", "state:i", "BITS", "press buttons: 1 left, 2 right, 4 middle", mouse_button },
+    { "mouse_move", "dx:i,dy:i", "DX DY", "move the pointer", mouse_move },
+    { "mouse_set", "index:i", "N", "choose the pointer that events go to", mouse_set },
     { "nmi", NULL, "", "non-maskable interrupt to all processors", NULL, "inject-nmi" },
     { "o", "fmt:/,port:i,value:i", "/FORMAT PORT VALUE", "write an I/O port", port_out },
     { "object_add", "qom-type:o", "TYPE,id=ID[,property=value...]", "add an object", NULL, "object-add" },
@@ -339,6 +431,7 @@ const HmpCommand hmp_commands[] = {
     { "quit|q", NULL, "", "end the emulator", quit_command },
     { "ringbuf_read", "device:s,size:i", "ID SIZE", "read from a ringbuf", ringbuf_read_command },
     { "ringbuf_write", "device:s,data:s", "ID DATA", "write to a ringbuf", NULL, "ringbuf-write" },
+    { "sendkey", "keys:s,hold:i?", "KEY[-KEY...] [MS]", "press keys together", sendkey },
     { "stop|s", NULL, "", "stop the guest", NULL, "stop" },
     { "system_powerdown", NULL, "", "press the power button", NULL, "system_powerdown" },
     { "system_reset", NULL, "", "reset the machine", NULL, "system_reset" },
@@ -347,11 +440,14 @@ const HmpCommand hmp_commands[] = {
 };
 
 const HmpCommand hmp_info_commands[] = {
+    { "block", NULL, "", "disks", info_block },
     { "chardev", NULL, "", "character devices", info_chardev },
     { "cpus", NULL, "", "processors and their threads", info_cpus },
     { "hotpluggable-cpus", NULL, "", "places for processors", info_hotpluggable_cpus },
+    { "iothreads", NULL, "", "iothreads", info_iothreads },
     { "kvm", NULL, "", "whether KVM runs the guest", info_kvm },
     { "memory_size_summary", NULL, "", "size of guest memory", info_memory_size },
+    { "mice", NULL, "", "pointers", info_mice },
     { "mtree", "-f:f", "[-f]", "the memory and I/O maps", info_mtree },
     { "name", NULL, "", "the guest's name", info_name },
     { "pci", NULL, "", "PCI functions", info_pci },

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "accel/accel.h"
+#include "accel/x86/cpu.h"
+#include "accel/x86/models.h"
 #include "qom/help.h"
 #include "system/start.h"
 
@@ -46,17 +48,7 @@ char *cli_help_accel(const char *name)
 
 char *cli_help_cpu(const char *name)
 {
-    if (name)
-        return NULL;
-    g_autoptr(GPtrArray) classes = object_class_list(TYPE_VCPU, false);
-    GString *text = g_string_new("Available CPUs:\n");
-    for (unsigned i = 0; i < classes->len; i++) {
-        const ObjectClass *klass = classes->pdata[i];
-        const char *suffix = strstr(klass->name, "-x86_64-cpu");
-        if (suffix)
-            g_string_append_printf(text, "  %-20.*s %s\n", (int)(suffix - klass->name), klass->name, klass->desc ? klass->desc : "");
-    }
-    return g_string_free(text, FALSE);
+    return name ? NULL : x86_cpu_help();
 }
 
 static bool user_device(const ObjectClass *klass)

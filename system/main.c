@@ -1,4 +1,5 @@
 /* Entry point: reads the command line, builds the machine, runs it, takes it down. */
+#include <block/block.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,6 +17,14 @@ static void quit_from_terminal(void *opaque)
     machine_request_shutdown(opaque, CAUSE_HOST_UI);
 }
 
+/* C-a s */
+static void sync_disks(void *opaque)
+{
+    int ret = block_flush_all();
+    if (ret < 0)
+        report_error("writing disk data back failed: %s", g_strerror(-ret));
+}
+
 static int fail(GError *error)
 {
     /* The terminal's own modes first: the sentence must be readable. */
@@ -31,7 +40,7 @@ static int fail(GError *error)
 static int run(const Config *config, Machine *machine)
 {
     GError *error = NULL;
-    CharHooks hooks = { .quit = quit_from_terminal, .interrupted = machine_signal_seen, .opaque = machine };
+    CharHooks hooks = { .quit = quit_from_terminal, .sync = sync_disks, .interrupted = machine_signal_seen, .opaque = machine };
     machine_signals_init(machine);
     chardev_set_hooks(&hooks);
     if ((config->pidfile && !pidfile_create(config->pidfile, &error)) || !start_build(config, machine, &error) ||

@@ -13,7 +13,7 @@ RamBlock *memory_backend_ram(const Object *backend);
 uint64_t memory_backend_size(const Object *backend); /* bytes */
 /*
  * The backend's memory for its one user. size is what the user needs: a backend of another size, or one in use, is refused with
- * a sentence. (borrowed while the backend lives)
+ * a sentence. (owned: a reference)
  */
 RamBlock *memory_backend_take(Object *backend, Object *user, uint64_t size, GError **err) WARN_UNUSED;
 /* The user is done with it, apart from the reference to the memory, which is its own to drop. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "accel/accel.h"
+#include "accel/qtest/qtest.h"
 #include "chardev/internal.h"
 #include "hw/misc/fw_cfg.h"
 #include "monitor/qmp.h"
@@ -401,7 +402,7 @@ bool start_build(const Config *c, Machine *m, GError **err)
         !add_serials(c, m, err) || !add_monitors(c, m, err) || !add_objects(c, false, err) || !start_apply_machine_props(c, m, err) ||
         !start_apply_memory(c, m, err) || !lock_memory(c, err) || !add_blocks(c, m, err) || !add_fw_cfgs(c, m, err) ||
         !select_accel(c, m, err) || !machine_class(m)->build(m, err) || !add_debugcons(c, m, err) || !drive_create_devices(m, err) ||
-        !add_devices(c, m, err) || !check_leftovers(c, m, err))
+        !add_devices(c, m, err) || !check_leftovers(c, m, err) || (c->qtest && !qtest_start(m, c->qtest, c->qtest_log, err)))
         return false;
     machine_reset(m);
     return true;
