@@ -18,8 +18,6 @@
 #include "hw/timer/i8254.h"
 #include "hw/timer/mc146818rtc.h"
 
-Device *hpet_create(Machine *machine, GError **err) __attribute__((weak));
-
 /* ---- interrupt lines --------------------------------------------------------------------------------------------- */
 
 static void gsi_set(PcMachine *pc, unsigned source, unsigned n, bool level)
@@ -149,7 +147,7 @@ static bool make_timers(PcMachine *pc, Bus *isa, GError **err)
     pc->rtc = mc146818rtc_create(machine, isa, err);
     if (!pc->rtc)
         return false;
-    if (machine->hpet && hpet_create) {
+    if (machine->hpet) {
         pc->hpet_dev = hpet_create(machine, err);
         if (!pc->hpet_dev)
             return false;
