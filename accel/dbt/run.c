@@ -183,6 +183,7 @@ static void exec_one(DbtVcpu *v)
     X86Cpu *cpu = v->cpu;
     X86State *st = &cpu->st;
     bool tf = st->rflags & FL_TF;
+    uint64_t before = st->rflags;
     if (x86_breakpoints_on(st)) {
         uint64_t hit = x86_exec_breakpoint(cpu, st->seg[SEG_CS].base * (x86_code_bits(st) != 64) + st->rip);
         if (hit)
@@ -197,7 +198,7 @@ static void exec_one(DbtVcpu *v)
         bool known = dbt_decode(v, &insn, e->bytes, e->insn.length, x86_code_bits(st)) > 0 && insn.kind == T_GEN;
         x86_fault(cpu, known && !dbt_excluded(&insn, v->key) ? dbt_segment_fault(v) : EXC_UD, 0);
     }
-    if (done & X86_EXEC_MODE)
+    if (done & X86_EXEC_MODE || (st->rflags ^ before) & (FL_TF | FL_DF | FL_AC | FL_VM))
         v->key_stale = true;
     if (done & X86_EXEC_REP)
         return;

@@ -169,6 +169,8 @@ void x86_seg_drop_privileged(X86Cpu *cpu)
     for (unsigned i = 0; i < G_N_ELEMENTS(data); i++) {
         X86Segment *s = &st->seg[data[i]];
         bool conforming = (s->attr & (SEG_ATTR_CODE | SEG_ATTR_CE)) == (SEG_ATTR_CODE | SEG_ATTR_CE);
+        if (!(s->attr & SEG_ATTR_P)) /* null already: in 64-bit mode its base may be in use (MSR_FS_BASE) */
+            continue;
         if (!conforming && ((s->attr >> SEG_ATTR_DPL_SHIFT) & 3) < st->cpl)
             *s = (X86Segment) { 0 };
     }
