@@ -8,6 +8,7 @@
 #include "accel/accel.h"
 #include "accel/x86/cpu.h"
 #include "accel/x86/models.h"
+#include "hw/core/device-class.h"
 #include "qom/help.h"
 #include "system/start.h"
 
@@ -51,17 +52,9 @@ char *cli_help_cpu(const char *name)
     return name ? NULL : x86_cpu_help();
 }
 
-static bool user_device(const ObjectClass *klass)
-{
-    return !((const DeviceClass *)klass)->internal;
-}
-
 char *cli_help_device(const char *name)
 {
-    if (!name)
-        return object_list_help("Devices:", TYPE_DEVICE, user_device);
-    const ObjectClass *klass = object_class_find(name);
-    return klass && object_class_is_a(klass, TYPE_DEVICE) ? object_class_help(klass) : NULL;
+    return name ? device_class_help(name, NULL) : device_list_help();
 }
 
 char *cli_help_object(const char *name)

@@ -81,6 +81,11 @@ bool start_create_machine(const Config *c, Machine **out, GError **err)
         return false;
     *out = (Machine *)obj;
     object_add_child(object_get_root(), "machine", obj);
+    /* clients list them before there is anything in them */
+    static const char *const folders[] = { "/machine/peripheral", "/machine/peripheral-anon", "/machine/unattached",
+                                           "/objects", "/chardevs" };
+    for (unsigned i = 0; i < G_N_ELEMENTS(folders); i++)
+        object_get_container(folders[i]);
     return true;
 }
 
