@@ -15,6 +15,7 @@
 static char *directory;
 static GHashTable *tried;  /* file names in the directory that were loaded or refused */
 static bool all_tried;
+static GHashTable *loaded; /* descriptors */
 
 static bool check_descriptor(const char *file, const RheaPlugin *plugin, GError **err)
 {
@@ -49,8 +50,10 @@ static void error_module(GError **err, const char *file)
     error_set(err, "plugin '%s' can't be loaded: %s", file, why ? why : "unknown reason");
 }
 
-bool plugin_load(const char *file, GError **err)
+/* *again: the file was loaded before, which only an explicit request needs to hear of. */
+static bool load_file(const char *file, bool *again, GError **err)
 {
+    *again = false;
     if (access(file, R_OK)) {
         error_set_errno(err, errno, "plugin '%s' can't be read", file);
         return false;
@@ -67,6 +70,14 @@ bool plugin_load(const char *file, GError **err)
         g_module_close(module);
         return false;
     }
+    if (!loaded)
+        loaded = g_hash_table_new(NULL, NULL);
+    *again = g_hash_table_contains(loaded, plugin);
+    if (*again) {
+        error_set(err, "plugin '%s' is loaded already", file);
+        g_module_close(module);
+        return false;
+    }
     if (!check_descriptor(file, plugin, err)) {
         g_module_close(module);
         return false;
@@ -78,7 +89,14 @@ bool plugin_load(const char *file, GError **err)
         return false;
     }
     g_module_make_resident(module);
+    g_hash_table_add(loaded, plugin);
     return add_classes(file, plugin, err);
+}
+
+bool plugin_load(const char *file, GError **err)
+{
+    bool again;
+    return load_file(file, &again, err);
 }
 
 /* True if the file was there and brought something. */
@@ -90,9 +108,11 @@ static bool try_file(const char *name)
     if (access(file, F_OK))
         return false;
     g_autoptr(GError) err = NULL;
-    if (plugin_load(file, &err))
+    bool again;
+    if (load_file(file, &again, &err))
         return true;
-    report_warning("%s", err->message);
+    if (!again)
+        report_warning("%s", err->message);
     return false;
 }
 
