@@ -19,7 +19,7 @@ static X86PollResult deliver(X86Cpu *cpu, const X86Event *event)
 static X86PollResult take_init(X86Cpu *cpu)
 {
     bool bsp = !cpu->apic_ops || (cpu->apic_ops->get_base(cpu->apic) & APIC_BASE_BSP);
-    vcpu_clear_interrupt(&cpu->vcpu, VCPU_INT_INIT | VCPU_INT_SIPI | VCPU_INT_NMI);
+    vcpu_clear_interrupt(&cpu->vcpu, VCPU_INT_INIT | VCPU_INT_NMI); /* a SIPI that waits too came after it */
     if (cpu->apic_ops)
         cpu->apic_ops->init_received(cpu->apic);
     x86_cpu_reset(cpu, true);
@@ -49,8 +49,11 @@ X86PollResult x86_poll_events(X86Cpu *cpu)
     if (!pending)
         return X86_POLL_NONE;
     x86_fpu_out(cpu);
-    if (pending & VCPU_INT_INIT)
-        return take_init(cpu);
+    if (pending & VCPU_INT_INIT) {
+        X86PollResult result = take_init(cpu);
+        if (result != X86_POLL_HALTED || !(pending & VCPU_INT_SIPI))
+            return result;
+    }
     if (pending & VCPU_INT_SIPI) {
         X86PollResult result = take_sipi(cpu);
         if (result != X86_POLL_NONE)
