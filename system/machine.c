@@ -3,6 +3,8 @@
  */
 #include "system/machine.h"
 
+#include <ui/input.h>
+
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -35,6 +37,7 @@ static void machine_finalize(Object *obj)
     Machine *m = (Machine *)obj;
     domain_lock(m->domain);
     bh_run(m->domain); /* views that other threads let go of */
+    input_cleanup(m);
     BootConfig *b = &m->boot;
     char *strings[] = { b->kernel, b->initrd, b->append, b->bios, b->order, b->once, m->ram_id, m->cpu_type, m->name };
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++)

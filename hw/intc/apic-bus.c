@@ -28,6 +28,15 @@ void apic_bus_create(Machine *machine)
     msi_set_receiver(machine, receive_msi, machine);
 }
 
+void apic_bus_destroy(Machine *machine)
+{
+    if (!machine->apic_bus)
+        return;
+    msi_set_receiver(machine, NULL, NULL);
+    memory_region_clear(&machine->apic_bus->window);
+    g_clear_pointer(&machine->apic_bus, g_free);
+}
+
 void apic_bus_set_pic(Machine *machine, int (*ack)(Device *pic), Device *pic)
 {
     machine->apic_bus->pic = pic;

@@ -40,6 +40,8 @@ typedef struct ApicBus ApicBus;
 
 /* Makes machine->apic_bus and maps its window at APIC_DEFAULT_BASE. */
 void apic_bus_create(Machine *machine);
+/* After the last APIC has gone. Nothing if there is no bus. */
+void apic_bus_destroy(Machine *machine);
 /* Who gives the vector of an ExtINT. ack runs on a vCPU thread without locks. */
 void apic_bus_set_pic(Machine *machine, int (*ack)(Device *pic), Device *pic);
 /* eoi hears of each end of a level-triggered interrupt; vCPU thread, no locks held. */
