@@ -128,11 +128,46 @@ static bool prepare(Vcpu *vcpu)
     return go_on;
 }
 
+/*
+ * A halted vCPU is often wanted again at once (a disk's completion, a short timer), and waking a sleeper costs tens of
+ * microseconds. So it looks for a while first, longer when that pays and not at all after long sleeps, and only when the
+ * host has a CPU left for those who will wake it.
+ */
+#define POLL_MAX_NS 60000
+#define POLL_START_NS 10000
+
+static bool poll_for_wish(Vcpu *vcpu)
+{
+    if (!vcpu->poll_ns)
+        return false;
+    for (int64_t end = mono_now() + vcpu->poll_ns; mono_now() < end;)
+        for (int i = 0; i < 20; i++) {
+            if (atomic_load_explicit(&vcpu->exit_request, memory_order_acquire))
+                return true;
+            __builtin_ia32_pause();
+        }
+    return false;
+}
+
+static void adapt_poll(Vcpu *vcpu, int64_t slept)
+{
+    if (vcpu->dev.machine->nr_vcpus >= vcpu->host_cpus || slept > 10 * POLL_MAX_NS)
+        vcpu->poll_ns = 0;
+    else if (slept < 2 * POLL_MAX_NS)
+        vcpu->poll_ns = CLAMP(vcpu->poll_ns * 2, POLL_START_NS, POLL_MAX_NS);
+    else
+        vcpu->poll_ns /= 2;
+}
+
 static void wait_for_wish(Vcpu *vcpu)
 {
+    if (poll_for_wish(vcpu))
+        return;
+    int64_t start = mono_now();
     g_mutex_lock(&vcpu->lock);
     sleep_locked(vcpu);
     g_mutex_unlock(&vcpu->lock);
+    adapt_poll(vcpu, mono_now() - start);
 }
 
 static void handle_exit(Vcpu *vcpu, VcpuExit why)
@@ -230,6 +265,7 @@ static bool start_thread(Vcpu *vcpu, GError **err)
     g_autoptr(GError) local = NULL;
     g_autofree char *name = g_strdup_printf("CPU %u", vcpu->index);
     vcpu->quit = false;
+    vcpu->host_cpus = g_get_num_processors();
     vcpu->stop = !runstate_is_running(vcpu->dev.machine->run);
     vcpu->thread = g_thread_try_new(name, vcpu_thread, vcpu, &local);
     if (!vcpu->thread) {
@@ -275,9 +311,9 @@ bool vcpu_start(Vcpu *vcpu, GError **err)
 
 void vcpu_destroy(Vcpu *vcpu)
 {
-    Machine *machine = vcpu->dev.machine;
-    if (!vcpu->mem_view)
+    if (!vcpu || !vcpu->mem_view)
         return;
+    Machine *machine = vcpu->dev.machine;
     if (vcpu->thread) {
         /* Its thread may be waiting for the domain's lock in a register access. */
         unsigned depth = domain_release_all(machine->domain);

@@ -48,6 +48,8 @@ struct Vcpu {
     GMutex lock;                  /* guards parked, stop, quit, work, sleeping; leaf lock */
     GCond wake, parked_cond;
     _Atomic bool sleeping;
+    unsigned host_cpus;           /* that this process may use */
+    int64_t poll_ns;              /* how long it looks for a wish before it sleeps; vCPU thread only */
     GQueue work;                  /* VcpuWork, see vcpu_run_on */
     MemListener map_listener;     /* kicks it when its view is out of date */
     void *accel_data;             /* the accelerator's own */
@@ -81,7 +83,7 @@ void vcpu_run_on(Vcpu *vcpu, void (*func)(Vcpu *vcpu, void *opaque), void *opaqu
  * machine->vcpus at its index; its thread is parked until the machine runs.
  */
 bool vcpu_start(Vcpu *vcpu, GError **err) WARN_UNUSED;
-void vcpu_destroy(Vcpu *vcpu);
+void vcpu_destroy(Vcpu *vcpu); /* NULL is allowed */
 void vcpus_pause_all(Machine *machine);
 void vcpus_resume_all(Machine *machine);
 

@@ -34,10 +34,6 @@ static void test_paused(void)
 
 static void test_pc(void)
 {
-    if (!qt_has_machine("pc")) {
-        g_test_skip("there is no pc machine yet");
-        return;
-    }
     QtEmu *q = qt_start("-machine pc -m 64");
     uint8_t data[5000], back[5000];
     for (unsigned i = 0; i < sizeof(data); i++)
