@@ -306,6 +306,7 @@ void chardev_set_connected(Chardev *chr, bool connected)
     if (chr->connected == connected)
         return;
     chr->connected = connected;
+    chr->reading = false; /* the back end starts afresh */
     if (!connected && chr->pending)
         g_byte_array_set_size(chr->pending, 0);
     object_ref(OBJECT(chr)); /* a front end may detach in its event */

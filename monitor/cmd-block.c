@@ -42,7 +42,7 @@ json_object *qmp_block_resize(QmpContext *ctx, json_object *args, GError **err)
         error_set(err, "Exactly one of 'device' and 'node-name' must be given");
         return NULL;
     }
-    return block_resize(device, node, arg_int(args, "size", 0), err) ? json_object_new_object() : NULL;
+    return block_resize(device, node, arg_uint(args, "size", 0), err) ? json_object_new_object() : NULL;
 }
 
 /* ---- query-qmp-schema: what blockdev-add takes is what the registered drivers say ---- */

@@ -97,7 +97,9 @@ json_object *qmp_ringbuf_read(QmpContext *ctx, json_object *args, GError **err)
     if (!bytes)
         return NULL;
     json_object *text;
-    if (wants_base64(args)) {
+    if (!bytes->len) {
+        text = json_object_new_string("");
+    } else if (wants_base64(args)) {
         g_autofree char *encoded = g_base64_encode(bytes->data, bytes->len);
         text = json_object_new_string(encoded);
     } else {

@@ -152,7 +152,7 @@ static bool write_file(int fd, const uint8_t *buf, size_t len)
 static bool save_memory(QmpContext *ctx, json_object *args, ReadMemory *read_memory, GError **err)
 {
     static uint8_t chunk[64 * KIB];
-    uint64_t addr = arg_int(args, "val", 0), left = arg_int(args, "size", 0);
+    uint64_t addr = arg_uint(args, "val", 0), left = arg_uint(args, "size", 0);
     const char *filename = arg_str(args, "filename");
     unsigned cpu = arg_int(args, "cpu-index", ctx->cpu_index);
     if (arg_has(args, "cpu-index") && cpu >= ctx->machine->nr_vcpus) {

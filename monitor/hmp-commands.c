@@ -74,13 +74,13 @@ static void dump_physical(Hmp *hmp)
     if (hmp->format == 'i')
         hmp_print(hmp, "Error: instructions are shown by x, which knows the processor's mode\r\n");
     else
-        dump(hmp, arg_int(hmp->args, "addr", 0));
+        dump(hmp, arg_uint(hmp->args, "addr", 0));
 }
 
 static void print_expression(Hmp *hmp)
 {
     hmp->size = 'g';
-    uint64_t value = arg_int(hmp->args, "value", 0);
+    uint64_t value = arg_uint(hmp->args, "value", 0);
     if (hmp->format == 'x')
         hmp_print(hmp, "0x%" PRIx64, value);
     else
@@ -93,17 +93,17 @@ static void port_in(Hmp *hmp)
     MemView *view = address_space_view_ref(hmp->ctx->machine->io);
     uint64_t value = 0;
     unsigned bytes = hmp->size == 'g' ? 4 : size_of(hmp->size);
-    mem_view_read(view, arg_int(hmp->args, "port", 0) & 0xffff, &value, bytes);
+    mem_view_read(view, arg_uint(hmp->args, "port", 0) & 0xffff, &value, bytes);
     mem_view_unref(view);
     hmp_print(hmp, "port%c[0x%04x] = 0x%0*" PRIx64 "\r\n", bytes == 1 ? 'b' : bytes == 2 ? 'w' : 'l',
-              (unsigned)arg_int(hmp->args, "port", 0) & 0xffff, bytes * 2, value & mask_bytes(bytes));
+              (unsigned)arg_uint(hmp->args, "port", 0) & 0xffff, bytes * 2, value & mask_bytes(bytes));
 }
 
 static void port_out(Hmp *hmp)
 {
     MemView *view = address_space_view_ref(hmp->ctx->machine->io);
     unsigned bytes = hmp->size == 'g' ? 4 : size_of(hmp->size);
-    mem_view_write(view, arg_int(hmp->args, "port", 0) & 0xffff, arg_int(hmp->args, "value", 0), bytes);
+    mem_view_write(view, arg_uint(hmp->args, "port", 0) & 0xffff, arg_uint(hmp->args, "value", 0), bytes);
     mem_view_unref(view);
 }
 

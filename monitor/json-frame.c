@@ -4,6 +4,8 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#define TEXT_KEPT (64 * KIB)
+
 enum {
     START,         /* between values */
     RECOVER,       /* after an error: until a line end or the start of a value */
@@ -21,6 +23,7 @@ JsonFrame *json_frame_new(void)
 {
     JsonFrame *f = g_new0(JsonFrame, 1);
     f->tokener = json_tokener_new_ex(JSON_FRAME_MAX_DEPTH + 8);
+    f->text = g_string_new(NULL);
     f->stack = g_malloc(JSON_FRAME_MAX_DEPTH);
     return f;
 }
@@ -30,6 +33,7 @@ void json_frame_free(JsonFrame *f)
     if (!f)
         return;
     json_tokener_free(f->tokener);
+    g_string_free(f->text, TRUE);
     g_free(f->stack);
     g_free(f);
 }
@@ -39,7 +43,12 @@ void json_frame_reset(JsonFrame *f)
     json_tokener_reset(f->tokener);
     f->depth = 0;
     f->state = START;
-    f->bytes = 0;
+    /* The memory of a big request is not kept. */
+    if (f->text->allocated_len > TEXT_KEPT) {
+        g_string_free(f->text, TRUE);
+        f->text = g_string_new(NULL);
+    }
+    g_string_truncate(f->text, 0);
 }
 
 /* ---- the automaton: each step returns false with err at an offending byte ---- */
@@ -117,6 +126,8 @@ static bool utf8_lead(JsonFrame *f, unsigned char c)
         f->utf8_left = 2;
         if (c == 0xe0)
             f->utf8_min_next = 0xa0;
+        if (c == 0xed) /* no surrogates */
+            f->utf8_max_next = 0x9f;
     } else if (c >= 0xf0 && c <= 0xf4) {
         f->utf8_left = 3;
         if (c == 0xf0)
@@ -285,29 +296,28 @@ static bool ends_recovery(unsigned char c)
 static bool fail(JsonFrame *f, unsigned char c)
 {
     json_frame_reset(f);
-    f->state = (c < 0x20 && c != '\t') || c >= 0xfe ? START : RECOVER;
+    f->state = c == '\n' || c >= 0xfe ? START : RECOVER;
     return false;
 }
 
-static bool take_value(JsonFrame *f, const char *buf, size_t len, json_object **value, GError **err)
+static bool take_value(JsonFrame *f, json_object **value, GError **err)
 {
-    json_object *obj = json_tokener_parse_ex(f->tokener, buf, (int)len);
+    json_object *obj = json_tokener_parse_ex(f->tokener, f->text->str, (int)f->text->len);
     enum json_tokener_error code = json_tokener_get_error(f->tokener);
     if (code == json_tokener_continue) /* a word at top level is over only when something follows */
         obj = json_tokener_parse_ex(f->tokener, " ", 1), code = json_tokener_get_error(f->tokener);
-    if (code != json_tokener_success) {
-        error_set(err, "JSON syntax error: %s", json_tokener_error_desc(code));
-        return false;
+    json_frame_reset(f);
+    if (code == json_tokener_success) {
+        *value = obj;
+        return true;
     }
-    *value = obj;
-    json_tokener_reset(f->tokener);
-    f->bytes = 0;
-    return true;
+    json_object_put(obj);
+    error_set(err, "JSON syntax error: %s", json_tokener_error_desc(code));
+    return false;
 }
 
 bool json_frame_feed(JsonFrame *f, const char *buf, size_t len, size_t *used, json_object **value, GError **err)
 {
-    size_t start = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned char c = buf[i];
         if (f->state == RECOVER) {
@@ -317,35 +327,28 @@ bool json_frame_feed(JsonFrame *f, const char *buf, size_t len, size_t *used, js
             if (c >= 0xfe || c < 0x20)
                 continue;
         }
-        if (f->state == START) {
-            start = i;
-            if (is_space(c))
-                continue;
-        }
+        if (f->state == START && is_space(c))
+            continue;
         if (f->state == WORD && !f->depth && !in_word(c)) {
             /* A word at top level ends before the byte that follows it. */
             *used = i;
-            return end_word(f, err) && take_value(f, buf + start, i - start, value, err) ? true : fail(f, c);
+            return (end_word(f, err) && take_value(f, value, err)) || fail(f, c);
         }
         *used = i + 1;
+        bool quote_escape = f->state == ESCAPE && c == '\'';
         if (!step(f, c, err))
             return fail(f, c);
-        if (++f->bytes > JSON_FRAME_MAX_BYTES) {
+        if (f->text->len >= JSON_FRAME_MAX_BYTES) {
             error_set(err, "JSON value is longer than %" PRIu64 " MiB", JSON_FRAME_MAX_BYTES / MIB);
             return fail(f, c);
         }
+        if (quote_escape) /* json-c does not know this one */
+            g_string_append(f->text, "u0027");
+        else
+            g_string_append_c(f->text, c);
         if (f->state == START)
-            return take_value(f, buf + start, i + 1 - start, value, err) ? true : fail(f, c);
+            return take_value(f, value, err) || fail(f, c);
     }
     *used = len;
-    if (f->state == START || f->state == RECOVER || start >= len)
-        return false;
-    /* The piece is legal so far; json-c keeps its own state across pieces. */
-    json_object *obj = json_tokener_parse_ex(f->tokener, buf + start, (int)(len - start));
-    if (obj || json_tokener_get_error(f->tokener) != json_tokener_continue) {
-        json_object_put(obj);
-        error_set(err, "JSON syntax error: %s", json_tokener_error_desc(json_tokener_get_error(f->tokener)));
-        return fail(f, ' ');
-    }
     return false;
 }

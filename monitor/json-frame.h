@@ -2,20 +2,20 @@
  * Cuts a byte stream into JSON values, whatever pieces it arrives in.
  *
  * Every byte goes through a small automaton that knows JSON's grammar (RFC 8259, strings in single quotes too), so that an error is
- * reported at the byte that makes it one and the stream is understood again right after. What passes is given to json-c.
+ * reported at the byte that makes it one and the stream is understood again right after. A whole value is given to json-c.
  */
 #pragma once
 
 #include <rhea/base.h>
 
 typedef struct json_object json_object;
-typedef struct json_tokener json_tokener;
+struct json_tokener;
 
 #define JSON_FRAME_MAX_DEPTH 1024
 #define JSON_FRAME_MAX_BYTES (64 * MIB)
 
 typedef struct JsonFrame {
-    json_tokener *tokener;
+    struct json_tokener *tokener;
     char *stack;           /* open brackets, [depth] */
     unsigned depth;
     int state, after;      /* after: state when a string or word is over */
@@ -24,8 +24,7 @@ typedef struct JsonFrame {
     unsigned word_len;
     unsigned hex_left;     /* of \uXXXX */
     unsigned utf8_left, utf8_min_next, utf8_max_next;
-    uint64_t bytes;        /* of the value under way */
-    bool any_key;
+    GString *text;         /* the value under way */
 } JsonFrame;
 
 JsonFrame *json_frame_new(void);

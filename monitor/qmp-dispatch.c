@@ -178,6 +178,12 @@ int64_t arg_int(json_object *args, const char *name, int64_t fallback)
     return json_object_object_get_ex(args, name, &value) ? json_object_get_int64(value) : fallback;
 }
 
+uint64_t arg_uint(json_object *args, const char *name, uint64_t fallback)
+{
+    json_object *value;
+    return json_object_object_get_ex(args, name, &value) ? json_object_get_uint64(value) : fallback;
+}
+
 bool arg_has(json_object *args, const char *name)
 {
     return json_object_object_get_ex(args, name, NULL);

@@ -43,6 +43,7 @@ char *hmp_run(QmpContext *ctx, const char *line);
 const char *arg_str(json_object *args, const char *name);             /* NULL if absent (borrowed) */
 bool arg_bool(json_object *args, const char *name, bool fallback);
 int64_t arg_int(json_object *args, const char *name, int64_t fallback);
+uint64_t arg_uint(json_object *args, const char *name, uint64_t fallback);
 bool arg_has(json_object *args, const char *name);
 static inline void put_str(json_object *o, const char *k, const char *v) { json_object_object_add(o, k, json_object_new_string(v)); }
 static inline void put_int(json_object *o, const char *k, int64_t v) { json_object_object_add(o, k, json_object_new_int64(v)); }

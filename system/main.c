@@ -68,7 +68,7 @@ int main(int argc, char **argv)
         return fail(error);
     if (config->help) {
         fputs(config->help, stdout);
-        return fflush(stdout) ? 1 : 0;
+        return fflush(stdout) || ferror(stdout) ? 1 : 0;
     }
     if ((config->daemonize && !daemonize_start(&error)) || !start_create_machine(config, &machine, &error))
         return fail(error);

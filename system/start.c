@@ -17,6 +17,7 @@
 #include "accel/accel.h"
 #include "accel/qtest/qtest.h"
 #include "chardev/internal.h"
+#include "chardev/stdio.h"
 #include "hw/misc/fw_cfg.h"
 #include "monitor/qmp.h"
 #include "util/keyval.h"
@@ -387,6 +388,10 @@ static bool select_accel(const Config *c, Machine *m, GError **err)
 
 static bool check_leftovers(const Config *c, Machine *m, GError **err)
 {
+    if (c->daemonize && stdio_in_use()) {
+        error_set(err, "a character device is on standard input and output, which -daemonize leaves");
+        return false;
+    }
     g_autofree char *globals = object_check_globals(), *drives = drive_check_unused();
     if (drives) {
         error_set(err, "%s", drives);
