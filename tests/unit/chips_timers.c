@@ -439,6 +439,7 @@ static void test_pit_nonsense(void)
     unsigned before = line_rises[IRQ0];
     step(pulses(10000));
     g_assert_cmpint(line_rises[IRQ0] - before, >=, 9);
+    outb(0x43, 0x30); /* quiet for the tests that let days pass */
 }
 
 int main(int argc, char **argv)
