@@ -236,6 +236,20 @@ static bool add_monitors(const Config *c, Machine *m, GError **err)
     return true;
 }
 
+static bool add_qtest(const Config *c, Machine *m, GError **err)
+{
+    Chardev *chr = NULL;
+    bool mon;
+    if (!c->qtest)
+        return true;
+    if (!open_short(m, "qtest", "qtest", c->qtest, &chr, &mon, err))
+        return false;
+    if (!chr || qtest_start(m, chr, c->qtest_log, err))
+        return true;
+    g_prefix_error(err, "-qtest: ");
+    return false;
+}
+
 static bool add_debugcons(const Config *c, Machine *m, GError **err)
 {
     for (unsigned i = 0; i < c->debugcons->len; i++) {
@@ -412,7 +426,7 @@ bool start_build(const Config *c, Machine *m, GError **err)
         !add_serials(c, m, err) || !add_monitors(c, m, err) || !add_objects(c, false, err) || !start_apply_machine_props(c, m, err) ||
         !start_apply_memory(c, m, err) || !lock_memory(c, err) || !add_blocks(c, m, err) || !add_fw_cfgs(c, m, err) ||
         !select_accel(c, m, err) || !machine_class(m)->build(m, err) || !add_debugcons(c, m, err) || !drive_create_devices(m, err) ||
-        !add_devices(c, m, err) || !check_leftovers(c, m, err) || (c->qtest && !qtest_start(m, c->qtest, c->qtest_log, err)))
+        !add_devices(c, m, err) || !check_leftovers(c, m, err) || !add_qtest(c, m, err))
         return false;
     machine_reset(m);
     return true;

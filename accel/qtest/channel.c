@@ -1,18 +1,12 @@
 /*
- * The test channel's connection, and the accelerator that goes with it. See qtest.h.
+ * The test channel on its character device, and the accelerator that goes with it. See qtest.h.
  *
- * Input is read and answered on the main loop. Output is buffered, so that a client that is slow to read never stops the machine.
+ * Input is read and answered on the main loop. Reports of line changes may come from any thread: they are queued here
+ * and go out before the next answer.
  */
-#include <glib-unix.h>
-
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "accel/accel.h"
 #include "accel/qtest/internal.h"
@@ -20,8 +14,7 @@
 
 #define READ_CHUNK 65536
 #define LINE_MAX_BYTES (512 * MIB)
-
-static void drop_client(Qtest *q);
+#define START_RETRY_NS 1000000
 
 /* ---- output ---- */
 
@@ -37,35 +30,18 @@ static void log_line(Qtest *q, char direction, const char *line)
 static void flush_out(void *opaque)
 {
     Qtest *q = opaque;
-    bool broken = false;
     g_mutex_lock(&q->lock);
-    while (q->out->len && q->out_fd >= 0 && !broken) {
-        ssize_t n = write(q->out_fd, q->out->data, q->out->len);
-        if (n > 0)
-            g_byte_array_remove_range(q->out, 0, n);
-        else if (n < 0 && errno == EAGAIN)
-            break;
-        else if (n < 0 && errno != EINTR)
-            broken = true;
-    }
-    bool more = q->out->len && q->out_fd >= 0;
+    g_autoptr(GByteArray) out = q->out->len ? g_steal_pointer(&q->out) : NULL;
+    if (out)
+        q->out = g_byte_array_new();
     g_mutex_unlock(&q->lock);
-    if (broken)
-        drop_client(q);
-    else if (q->out_watch)
-        fd_watch_set_events(q->out_watch, more ? G_IO_OUT : 0);
-}
-
-static void out_ready(int fd, GIOCondition events, void *opaque)
-{
-    flush_out(opaque);
+    if (out)
+        chardev_write_all(q->fe, out->data, out->len);
 }
 
 static void send_locked(Qtest *q, const char *line)
 {
     log_line(q, 'S', line);
-    if (q->out_fd < 0)
-        return;
     g_byte_array_append(q->out, (const uint8_t *)line, strlen(line));
     g_byte_array_append(q->out, (const uint8_t *)"\n", 1);
     bh_schedule(q->flush);
@@ -99,7 +75,7 @@ void qtest_sendf(Qtest *q, const char *fmt, ...)
 static void handle_input(Qtest *q)
 {
     for (;;) {
-        uint8_t *nl = memchr(q->in->data + q->scanned, '\n', q->in->len - q->scanned);
+        uint8_t *nl = q->in->len ? memchr(q->in->data + q->scanned, '\n', q->in->len - q->scanned) : NULL;
         if (!nl) {
             q->scanned = q->in->len;
             break;
@@ -110,182 +86,95 @@ static void handle_input(Qtest *q)
         q->scanned = 0;
         if (len && line[len - 1] == '\r')
             line[len - 1] = '\0';
-        if (q->log)
-            log_line(q, 'R', line);
+        log_line(q, 'R', line);
         qtest_command(q, line);
     }
     flush_out(q);
-    if (q->in->len > LINE_MAX_BYTES)
-        drop_client(q);
 }
 
-static void in_ready(int fd, GIOCondition events, void *opaque)
+static size_t can_read(void *opaque)
 {
     Qtest *q = opaque;
-    size_t old = q->in->len;
-    if (!q->machine->started)
-        return; /* start-up code turns the loop: the machine is not complete */
-    g_byte_array_set_size(q->in, old + READ_CHUNK);
-    ssize_t n = read(fd, q->in->data + old, READ_CHUNK);
-    int why = errno;
-    g_byte_array_set_size(q->in, old + MAX(n, 0));
-    if (n > 0)
-        handle_input(q);
-    else if (n == 0 || (why != EAGAIN && why != EINTR))
-        drop_client(q);
+    /* Start-up code may turn the loop: what comes then waits until the machine is complete. */
+    return q->machine->started && q->in->len < LINE_MAX_BYTES ? READ_CHUNK : 0;
 }
 
-/* ---- connection ---- */
-
-static void take_client(Qtest *q, int in_fd, int out_fd)
+static void take_input(void *opaque, const uint8_t *buf, size_t len)
 {
-    g_unix_set_fd_nonblocking(in_fd, TRUE, NULL);
-    g_unix_set_fd_nonblocking(out_fd, TRUE, NULL);
-    g_mutex_lock(&q->lock);
-    q->in_fd = in_fd;
-    q->out_fd = out_fd;
-    memset(q->levels, 0, sizeof(q->levels));
-    g_mutex_unlock(&q->lock);
-    q->in_watch = fd_watch_new(q->machine->domain, in_fd, G_IO_IN, in_ready, q);
-    q->out_watch = fd_watch_new(q->machine->domain, out_fd, 0, out_ready, q);
+    Qtest *q = opaque;
+    g_byte_array_append(q->in, buf, len);
+    handle_input(q);
 }
 
-static void drop_client(Qtest *q)
+static void start_reading(void *opaque)
 {
-    if (q->in_fd < 0)
+    Qtest *q = opaque;
+    if (q->machine->started)
+        chardev_accept_input(q->fe);
+    else
+        timer_mod(q->start, mono_now() + START_RETRY_NS);
+}
+
+/* A client comes or goes: nothing of the last one is left, and its successor takes all lines for low. */
+static void on_event(void *opaque, CharEvent event)
+{
+    Qtest *q = opaque;
+    if (event != CHAR_EVENT_OPENED && event != CHAR_EVENT_CLOSED)
         return;
-    g_clear_pointer(&q->in_watch, fd_watch_free);
-    g_clear_pointer(&q->out_watch, fd_watch_free);
-    g_mutex_lock(&q->lock);
-    close(q->in_fd);
-    if (q->out_fd != q->in_fd)
-        close(q->out_fd);
-    q->in_fd = q->out_fd = -1;
-    g_byte_array_set_size(q->out, 0);
-    g_mutex_unlock(&q->lock);
     g_byte_array_set_size(q->in, 0);
     q->scanned = 0;
-    if (q->listen_watch)
-        fd_watch_set_events(q->listen_watch, G_IO_IN);
+    g_mutex_lock(&q->lock);
+    g_byte_array_set_size(q->out, 0);
+    memset(q->levels, 0, sizeof(q->levels));
+    g_mutex_unlock(&q->lock);
 }
 
-static void accept_client(int fd, GIOCondition events, void *opaque)
+/* ---- life ---- */
+
+static bool open_log(Qtest *q, const char *log, GError **err)
 {
-    Qtest *q = opaque;
-    int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-    if (client < 0)
+    if (!log || g_str_equal(log, "none") || g_str_equal(log, "/dev/null"))
+        return true;
+    q->log = fopen(log, "we");
+    if (!q->log)
+        error_set_errno(err, errno, "can't write the log '%s'", log);
+    return q->log != NULL;
+}
+
+Qtest *qtest_new(Machine *machine, Chardev *chr, Object *owner, const char *log, GError **err)
+{
+    static const CharFrontendOps ops = { .can_read = can_read, .read = take_input, .event = on_event };
+    DOMAIN_GUARD(machine->domain);
+    Qtest *q = g_new0(Qtest, 1);
+    q->machine = machine;
+    q->in = g_byte_array_new();
+    q->out = g_byte_array_new();
+    g_mutex_init(&q->lock);
+    q->flush = bh_new(machine->domain, flush_out, q);
+    q->start = timer_new(machine->domain, CLOCK_MONO, start_reading, q);
+    q->log_start = mono_now();
+    if (!open_log(q, log, err) || !(q->fe = chardev_attach(chr, owner, &ops, q, err))) {
+        qtest_free(q);
+        return NULL;
+    }
+    if (!machine->started)
+        timer_mod(q->start, 0);
+    return q;
+}
+
+void qtest_free(Qtest *q)
+{
+    if (!q)
         return;
-    fd_watch_set_events(q->listen_watch, 0); /* one at a time */
-    take_client(q, client, client);
-}
-
-static bool wait_for_client(Qtest *q, GError **err)
-{
-    struct pollfd pfd = { .fd = q->listen_fd, .events = POLLIN };
-    while (poll(&pfd, 1, -1) < 0) {
-        if (errno != EINTR || machine_signal_seen()) {
-            error_set_errno(err, errno, "waiting for a test program on the -qtest socket");
-            return false;
-        }
-    }
-    accept_client(q->listen_fd, G_IO_IN, q);
-    return true;
-}
-
-static int unix_socket(const char *path, bool server, GError **err)
-{
-    struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    if (strlen(path) >= sizeof(addr.sun_path)) {
-        error_set(err, "-qtest: the socket path '%s' is too long, %zu bytes are possible", path, sizeof(addr.sun_path) - 1);
-        return -1;
-    }
-    strcpy(addr.sun_path, path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (server)
-        unlink(path); /* left over by an earlier process */
-    bool ok = fd >= 0 && (server ? bind(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 1) == 0
-                                 : connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0);
-    if (ok)
-        return fd;
-    error_set_errno(err, errno, "-qtest: can't %s '%s'", server ? "listen on" : "connect to", path);
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
-static bool parse_switch(const char *option, const char *name, bool *value)
-{
-    size_t len = strlen(name);
-    if (strncmp(option, name, len))
-        return false;
-    const char *rest = option + len;
-    if (!*rest || g_str_equal(rest, "=on"))
-        *value = true;
-    else if (g_str_equal(rest, "=off"))
-        *value = false;
-    else
-        return false;
-    return true;
-}
-
-static bool open_unix(Qtest *q, const char *spec, GError **err)
-{
-    g_auto(GStrv) parts = g_strsplit(spec, ",", -1);
-    bool server = false, wait = true, nowait = false;
-    for (char **p = parts + 1; *parts && *p; p++) {
-        if (!parse_switch(*p, "server", &server) && !parse_switch(*p, "wait", &wait) && !parse_switch(*p, "nowait", &nowait)) {
-            error_set(err, "-qtest unix: there is no option '%s': server=on|off and wait=on|off are accepted", *p);
-            return false;
-        }
-    }
-    int fd = unix_socket(*parts ? *parts : "", server, err);
-    if (fd < 0)
-        return false;
-    if (!server) {
-        take_client(q, fd, fd);
-        return true;
-    }
-    q->listen_fd = fd;
-    q->listen_watch = fd_watch_new(q->machine->domain, fd, G_IO_IN, accept_client, q);
-    return nowait || !wait || wait_for_client(q, err);
-}
-
-static bool open_fd(Qtest *q, const char *number, GError **err)
-{
-    char *end;
-    errno = 0;
-    long fd = strtol(number, &end, 10);
-    if (errno || *end || end == number || fd < 0 || fcntl(fd, F_GETFD) < 0) {
-        error_set(err, "-qtest fd:%s: not the number of an open file descriptor", number);
-        return false;
-    }
-    take_client(q, fd, fd);
-    return true;
-}
-
-static bool open_spec(Qtest *q, const char *spec, GError **err)
-{
-    if (g_str_has_prefix(spec, "unix:"))
-        return open_unix(q, spec + 5, err);
-    if (g_str_has_prefix(spec, "fd:"))
-        return open_fd(q, spec + 3, err);
-    if (g_str_equal(spec, "stdio")) {
-        take_client(q, 0, 1);
-        return true;
-    }
-    error_set(err, "-qtest '%s': unix:PATH[,server=on][,wait=off], fd:NUMBER and stdio are accepted", spec);
-    return false;
-}
-
-static void qtest_free(Qtest *q)
-{
-    drop_client(q);
-    fd_watch_free(q->listen_watch);
-    if (q->listen_fd >= 0)
-        close(q->listen_fd);
+    if (q->intercepted) /* its lines may still change */
+        device_observe_irqs(q->intercepted, q->list, q->inputs, NULL, NULL);
+    if (q->fe)
+        flush_out(q);
+    chardev_detach(q->fe);
+    timer_free(q->start);
+    bh_free(q->flush);
     if (q->log)
         fclose(q->log);
-    bh_free(q->flush);
     object_unref(OBJECT(q->intercepted));
     g_free(q->list);
     g_byte_array_unref(q->in);
@@ -296,41 +185,59 @@ static void qtest_free(Qtest *q)
 
 static void at_exit(void *opaque)
 {
-    Qtest *q = opaque;
-    flush_out(q);
-    if (q->intercepted) /* lines may still change while devices go */
-        device_observe_irqs(q->intercepted, q->list, q->inputs, NULL, NULL);
-    qtest_free(q);
+    qtest_free(opaque);
 }
 
-static bool open_log(Qtest *q, const char *log, GError **err)
+bool qtest_start(Machine *machine, Chardev *chr, const char *log, GError **err)
 {
-    if (!log || g_str_equal(log, "none") || g_str_equal(log, "/dev/null"))
-        return true;
-    q->log = fopen(log, "we");
-    if (!q->log)
-        error_set_errno(err, errno, "-qtest-log: can't write '%s'", log);
-    return q->log != NULL;
+    Qtest *q = qtest_new(machine, chr, NULL, log, err);
+    if (q)
+        runstate_on_exit(machine->run, at_exit, q);
+    return q != NULL;
 }
 
-bool qtest_start(Machine *machine, const char *spec, const char *log, GError **err)
+/* ---- -object qtest ---- */
+
+typedef struct QtestObject {
+    Object obj;
+    Chardev *chr;
+    char *log;
+    Qtest *q;
+} QtestObject;
+
+static bool object_complete(Object *obj, GError **err)
 {
-    DOMAIN_GUARD(machine->domain);
-    Qtest *q = g_new0(Qtest, 1);
-    q->machine = machine;
-    q->listen_fd = q->in_fd = q->out_fd = -1;
-    q->in = g_byte_array_new();
-    q->out = g_byte_array_new();
-    g_mutex_init(&q->lock);
-    q->flush = bh_new(machine->domain, flush_out, q);
-    q->log_start = mono_now();
-    if (!open_log(q, log, err) || !open_spec(q, spec, err)) {
-        qtest_free(q);
+    QtestObject *self = (QtestObject *)obj;
+    Object *machine = object_child(object_get_root(), "machine");
+    if (!self->chr) {
+        error_set(err, "object 'qtest' needs chardev=ID");
         return false;
     }
-    runstate_on_exit(machine->run, at_exit, q);
-    return true;
+    self->q = qtest_new((Machine *)machine, self->chr, obj, self->log, err);
+    return self->q != NULL;
 }
+
+static void object_finalize(Object *obj)
+{
+    qtest_free(((QtestObject *)obj)->q);
+}
+
+static const Property object_props[] = {
+    PROP_CHARDEV("chardev", QtestObject, chr, 0, "where the test program is"),
+    PROP_STR("log", QtestObject, log, NULL, "file that gets a copy of the traffic"),
+    PROP_END
+};
+
+static const ObjectClass qtest_object = {
+    .name = "qtest",
+    .parent = TYPE_OBJECT,
+    .desc = "the test channel on a character device",
+    .size = sizeof(QtestObject),
+    .props = object_props,
+    .complete = object_complete,
+    .finalize = object_finalize,
+};
+REGISTER_OBJECT(qtest_object)
 
 /* ---- the accelerator ---- */
 

@@ -7,24 +7,23 @@
 
 #define QTEST_IRQS 256
 
-typedef struct Qtest {
+struct Qtest {
     Machine *machine;
-    /* transport, main loop */
-    int listen_fd, in_fd, out_fd;    /* -1: none */
-    FdWatch *listen_watch, *in_watch, *out_watch;
+    CharFrontend *fe;
     GByteArray *in;
-    size_t scanned;                  /* bytes of `in` without a line end */
+    size_t scanned;            /* bytes of `in` without a line end */
+    Timer *start;              /* looks whether the machine is complete */
     BottomHalf *flush;
     FILE *log;
     int64_t log_start;
     /* answers and reports not yet sent; reports may come from any thread */
-    GMutex lock;                     /* leaf */
+    GMutex lock;               /* leaf */
     GByteArray *out;
-    Device *intercepted;             /* reference held; NULL: none */
+    Device *intercepted;       /* reference held; NULL: none */
     bool inputs;
-    char *list;                      /* name of the intercepted list, NULL: unnamed */
+    char *list;                /* name of the intercepted list, NULL: unnamed */
     uint64_t levels[QTEST_IRQS / 64];
-} Qtest;
+};
 
 /* channel.c: one line to the client, without its line end. Any thread. */
 void qtest_send(Qtest *q, const char *line);

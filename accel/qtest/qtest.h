@@ -3,15 +3,22 @@
  * test programs know ("qtest protocol").
  *
  * The channel works beside any accelerator; clock commands are there only under the accelerator `qtest`, which
- * executes nothing.
+ * executes nothing. `-qtest` opens it on a character device, `-object qtest,chardev=ID[,log=FILE]` does the same.
  */
 #pragma once
 
+#include <chardev/chardev.h>
+
 #include "system/machine.h"
 
+typedef struct Qtest Qtest;
+
 /*
- * Opens the channel. spec is what -qtest takes: "unix:PATH" (connects), "unix:PATH,server=on[,wait=off]" (listens), "fd:N" or "stdio".
- * log: a file that gets a copy of the traffic; NULL, "none" and "/dev/null" are no log. Nothing is answered before the main loop runs,
- * with the machine complete. Lives as long as the process.
+ * Serves the protocol on chr. log: a file that gets a copy of the traffic; NULL, "none" and "/dev/null" are no log. Nothing is
+ * answered before the main loop runs, with the machine complete. (owned: qtest_free) owner may be NULL.
  */
-bool qtest_start(Machine *machine, const char *spec, const char *log, GError **err) WARN_UNUSED;
+Qtest *qtest_new(Machine *machine, Chardev *chr, Object *owner, const char *log, GError **err) WARN_UNUSED;
+void qtest_free(Qtest *q); /* NULL is allowed */
+
+/* For the command line: the channel lives as long as the process. */
+bool qtest_start(Machine *machine, Chardev *chr, const char *log, GError **err) WARN_UNUSED;

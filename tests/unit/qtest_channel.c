@@ -1,5 +1,7 @@
 /* The test channel's commands, over a socket pair, on a machine with a little of everything. */
+#include <chardev/chardev.h>
 #include <hw/device.h>
+#include <json-c/json.h>
 
 #include <string.h>
 #include <sys/socket.h>
@@ -62,6 +64,20 @@ static Machine *machine;
 static Dev *dev;
 static int client;
 
+/* (borrowed until the next call) */
+static json_object *options(const char *fmt, ...)
+{
+    static json_object *o;
+    va_list ap;
+    va_start(ap, fmt);
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    va_end(ap);
+    json_object_put(o);
+    o = json_tokener_parse(text);
+    g_assert_nonnull(o);
+    return o;
+}
+
 static void setup(void)
 {
     g_autoptr(GError) err = NULL;
@@ -78,8 +94,13 @@ static void setup(void)
     g_assert_true(device_realize(DEVICE(dev), NULL, &err));
     g_assert_cmpint(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), ==, 0);
     client = pair[0];
-    g_autofree char *spec = g_strdup_printf("fd:%d", pair[1]);
-    g_assert_true(qtest_start(machine, spec, NULL, &err));
+    Chardev *chr = chardev_add(machine->domain, options("{'id': 'q', 'backend': 'socket', 'fd': '%d'}", pair[1]), &err);
+    g_assert_no_error(err);
+    /* the -object form */
+    g_assert_true(user_object_add(options("{'qom-type': 'qtest', 'id': 'q0', 'chardev': 'q'}"), &err));
+    g_assert_no_error(err);
+    g_assert_false(qtest_start(machine, chr, NULL, &err)); /* in use */
+    g_clear_error(&err);
     g_assert_true(machine_cont(machine, &err));
     domain_unlock(machine->domain);
 }
@@ -245,16 +266,24 @@ static void test_irq(void)
     fails("set_irq_in chip");
 }
 
-static void test_spec(void)
+static void test_object(void)
 {
-    static const char *const bad[] = { "tcp:1", "unix:/nowhere/at/all", "unix:/tmp/x,color=red", "fd:77777", "fd:x", "" };
+    static const char *const bad[] = {
+        "{'qom-type': 'qtest', 'id': 'q1'}", "{'qom-type': 'qtest', 'id': 'q1', 'chardev': 'nobody'}",
+        "{'qom-type': 'qtest', 'id': 'q1', 'chardev': 'q'}",
+    };
     for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
         g_autoptr(GError) err = NULL;
-        g_assert_false(qtest_start(machine, bad[i], NULL, &err));
+        g_assert_false(user_object_add(options("%s", bad[i]), &err));
         g_test_message("%s", err->message);
     }
     g_autoptr(GError) err = NULL;
-    g_assert_false(qtest_start(machine, "stdio", "/nowhere/at/all", &err));
+    g_assert_true(user_object_del("q0", &err));
+    g_assert_no_error(err);
+    /* its lines are let go: nobody is told */
+    irq_set(dev->out[0], true);
+    g_assert_true(chardev_remove("q", &err));
+    g_assert_no_error(err);
 }
 
 int main(int argc, char **argv)
@@ -266,6 +295,6 @@ int main(int argc, char **argv)
     g_test_add_func("/qtest/registers", test_registers);
     g_test_add_func("/qtest/clock", test_clock);
     g_test_add_func("/qtest/irq", test_irq);
-    g_test_add_func("/qtest/spec", test_spec);
+    g_test_add_func("/qtest/object", test_object);
     return g_test_run();
 }
