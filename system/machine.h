@@ -75,7 +75,7 @@ struct Machine {
     /* -rtc */
     ClockKind rtc_clock;
     bool rtc_localtime;
-    int64_t rtc_base_offset_s;   /* guest date minus the clock, seconds */
+    int64_t rtc_base_offset_s;   /* guest date at start minus UTC then (before rtc_localtime), seconds */
     bool rtc_slew;               /* driftfix=slew */
     bool hpet, usb, vmport, acpi; /* -machine hpet= ...; -no-hpet clears hpet */
     struct FwCfg *fw_cfg;        /* NULL on machines without */

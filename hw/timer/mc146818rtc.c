@@ -52,6 +52,7 @@ typedef struct Rtc {
     uint8_t index;
     int64_t phase_ns;       /* divider chain minus clock */
     int64_t date_offset_s;  /* date (seconds since 1970) minus whole seconds of the chain */
+    int64_t untouched_offset_s; /* date_offset_s of a guest that never sets the date: what RTC_CHANGE counts from */
     uint8_t weekday_shift;  /* weekday as the guest set it minus the date's own, modulo 7 */
     bool time_dirty;        /* time registers were written while the date stands */
     int64_t seen_second;    /* last second of the chain whose flags are in */
@@ -158,7 +159,7 @@ static void store_date(Rtc *rtc)
 
 static void report_change(Rtc *rtc)
 {
-    int64_t base = floor_div(clock_ns(rtc), NS_PER_SEC) + rtc->isa.dev.machine->rtc_base_offset_s;
+    int64_t base = floor_div(clock_ns(rtc), NS_PER_SEC) + rtc->untouched_offset_s;
     g_autofree char *path = object_path(OBJECT(rtc));
     json_object *data = json_object_new_object();
     json_object_object_add(data, "offset", json_object_new_int64(date_now(rtc) - base));
@@ -449,13 +450,25 @@ static bool check_policy(Rtc *rtc, GError **err)
     return false;
 }
 
+/* -rtc base=: the date now, less the clock's whole seconds. */
+static int64_t first_offset(const Rtc *rtc)
+{
+    const Machine *machine = rtc->isa.dev.machine;
+    time_t utc = floor_div(domain_now(rtc->isa.dev.domain, CLOCK_HOST), NS_PER_SEC);
+    int64_t date = utc + machine->rtc_base_offset_s;
+    struct tm local;
+    if (machine->rtc_localtime && localtime_r(&utc, &local))
+        date += local.tm_gmtoff;
+    return date - floor_div(clock_ns(rtc), NS_PER_SEC);
+}
+
 static bool rtc_realize(Device *dev, GError **err)
 {
     Rtc *rtc = RTC(dev);
     if (!check_policy(rtc, err) || !isa_check_ports(&rtc->isa, rtc->iobase, 2, err))
         return false;
     rtc->clock = dev->machine->rtc_clock;
-    rtc->date_offset_s = dev->machine->rtc_base_offset_s;
+    rtc->date_offset_s = rtc->untouched_offset_s = first_offset(rtc);
     rtc->cmos[REG_A] = 0x26; /* 32768 Hz oscillator, 1024 Hz ticks */
     rtc->cmos[REG_B] = B_24H;
     rtc->seen_second = floor_div(chain_ns(rtc), NS_PER_SEC);
