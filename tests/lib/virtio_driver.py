@@ -98,7 +98,7 @@ class Device:
             self.common, self.notify, self.isr_at, self.devcfg = (
                 self.pci.bars[self.regions[k][0]][1] + self.regions[k][1] for k in (1, 2, 3, 4))
         else:
-            self.io = self.pci.bars[0][1]
+            self.io_base = self.pci.bars[0][1]
 
     def _enable_msix(self):
         size = (self.pci.cfg(self.msix_cap + 2, 2) & 0x7ff) + 1
@@ -124,30 +124,30 @@ class Device:
 
     @property
     def status(self):
-        return self.m.inp(self.io + 18, 1) if self.legacy else self.get(20, 1)
+        return self.m.inp(self.io_base + 18, 1) if self.legacy else self.get(20, 1)
 
     @status.setter
     def status(self, value):
-        self.m.out(self.io + 18, value, 1) if self.legacy else self.set(20, value, 1)
+        self.m.out(self.io_base + 18, value, 1) if self.legacy else self.set(20, value, 1)
 
     def isr(self):
-        return self.m.inp(self.io + 19, 1) if self.legacy else self.m.rd(self.isr_at, 1)
+        return self.m.inp(self.io_base + 19, 1) if self.legacy else self.m.rd(self.isr_at, 1)
 
     def config(self, offset, size):
         if self.legacy:
-            at = self.io + (24 if self.msix else 20) + offset
+            at = self.io_base + (24 if self.msix else 20) + offset
             return sum(self.m.inp(at + i, 1) << 8 * i for i in range(size))
         return self.m.rd(self.devcfg + offset, size)
 
     def set_config(self, offset, value, size):
         if self.legacy:
-            self.m.out(self.io + (24 if self.msix else 20) + offset, value, size)
+            self.m.out(self.io_base + (24 if self.msix else 20) + offset, value, size)
         else:
             self.m.wr(self.devcfg + offset, value, size)
 
     def offered(self):
         if self.legacy:
-            return self.m.inp(self.io, 4)
+            return self.m.inp(self.io_base, 4)
         bits = 0
         for i in range(2):
             self.set(0, i, 4)
@@ -157,7 +157,7 @@ class Device:
     def accept(self, bits):
         self.features = bits
         if self.legacy:
-            self.m.out(self.io + 4, bits, 4)
+            self.m.out(self.io_base + 4, bits, 4)
             return
         for i in range(2):
             self.set(8, i, 4)
@@ -197,7 +197,7 @@ class Device:
         self.negotiate()
         if self.msix:
             if self.legacy:
-                self.m.out(self.io + 20, 0, 2)
+                self.m.out(self.io_base + 20, 0, 2)
             else:
                 self.set(16, 0, 2)
         for i in range(queues):
@@ -207,10 +207,10 @@ class Device:
 
     def place_queue(self, index, size, desc, avail, used):
         if self.legacy:
-            self.m.out(self.io + 14, index, 2)
+            self.m.out(self.io_base + 14, index, 2)
             if self.msix:
-                self.m.out(self.io + 22, index + 1, 2)
-            self.m.out(self.io + 8, desc >> 12, 4)
+                self.m.out(self.io_base + 22, index + 1, 2)
+            self.m.out(self.io_base + 8, desc >> 12, 4)
             return
         self.set(22, index, 2)
         self.set(24, size, 2)
@@ -224,14 +224,14 @@ class Device:
 
     def max_size(self, index):
         if self.legacy:
-            self.m.out(self.io + 14, index, 2)
-            return self.m.inp(self.io + 12, 2)
+            self.m.out(self.io_base + 14, index, 2)
+            return self.m.inp(self.io_base + 12, 2)
         self.set(22, index, 2)
         return self.get(24, 2)
 
     def ring(self, index):
         if self.legacy:
-            self.m.out(self.io + 16, index, 2)
+            self.m.out(self.io_base + 16, index, 2)
         else:
             self.m.wr(self.notify + index * self.notify_mult, index, 2)
 
