@@ -18,6 +18,7 @@
 #include "accel/qtest/qtest.h"
 #include "chardev/internal.h"
 #include "chardev/stdio.h"
+#include "hw/i386/smbios.h"
 #include "hw/misc/fw_cfg.h"
 #include "monitor/qmp.h"
 #include "util/keyval.h"
@@ -350,6 +351,14 @@ static bool add_fd_sets(const Config *c, GError **err)
     return true;
 }
 
+static bool add_smbios(const Config *c, Machine *m, GError **err)
+{
+    for (unsigned i = 0; i < c->smbios->len; i++)
+        if (!smbios_add_option(m, c->smbios->pdata[i], err))
+            return false;
+    return true;
+}
+
 static bool add_fw_cfgs(const Config *c, Machine *m, GError **err)
 {
     for (unsigned i = 0; i < c->fw_cfgs->len; i++) {
@@ -424,7 +433,7 @@ bool start_build(const Config *c, Machine *m, GError **err)
         prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (!start_apply_options(c, m, err) || !add_fd_sets(c, err) || !add_objects(c, true, err) || !add_chardevs(c, m, err) ||
         !add_serials(c, m, err) || !add_monitors(c, m, err) || !add_objects(c, false, err) || !start_apply_machine_props(c, m, err) ||
-        !start_apply_memory(c, m, err) || !lock_memory(c, err) || !add_blocks(c, m, err) || !add_fw_cfgs(c, m, err) ||
+        !start_apply_memory(c, m, err) || !lock_memory(c, err) || !add_blocks(c, m, err) || !add_fw_cfgs(c, m, err) || !add_smbios(c, m, err) ||
         !select_accel(c, m, err) || !machine_class(m)->build(m, err) || !add_debugcons(c, m, err) || !drive_create_devices(m, err) ||
         !add_devices(c, m, err) || !check_leftovers(c, m, err) || !add_qtest(c, m, err))
         return false;

@@ -76,10 +76,9 @@ static bool add_load(BootImage *image, const PcMachine *pc, const Segment *s, GE
     return true;
 }
 
-bool boot_elf_segments(BootImage *image, PcMachine *pc, GError **err)
+static bool check_header(const BootImage *image, GError **err)
 {
     const uint8_t *k = (const uint8_t *)image->kernel;
-    Segment s;
 
     if (image->kernel_size < sizeof(Elf64_Ehdr) || memcmp(k, ELFMAG, SELFMAG) || k[EI_DATA] != ELFDATA2LSB ||
         (k[EI_CLASS] != ELFCLASS32 && k[EI_CLASS] != ELFCLASS64)) {
@@ -91,6 +90,16 @@ bool boot_elf_segments(BootImage *image, PcMachine *pc, GError **err)
         error_set(err, "'%s' is an ELF file for another processor (machine %u)", image->kernel_name, arch);
         return false;
     }
+    return true;
+}
+
+bool boot_elf_segments(BootImage *image, PcMachine *pc, GError **err)
+{
+    const uint8_t *k = (const uint8_t *)image->kernel;
+    Segment s;
+
+    if (!check_header(image, err))
+        return false;
     image->entry = k[EI_CLASS] == ELFCLASS64 ? ld64(k + 24) : ld32(k + 24);
     for (unsigned n = 0; read_segment(image, n, &s); n++)
         if (s.type == PT_LOAD && s.size && !add_load(image, pc, &s, err))
@@ -127,17 +136,21 @@ static bool find_entry_note(const BootImage *image, const Segment *s, uint64_t *
 bool boot_elf_check(BootImage *image, PcMachine *pc, GError **err)
 {
     Segment s;
+    uint64_t entry = 0;
     bool found = false;
 
-    if (!boot_elf_segments(image, pc, err))
+    if (!check_header(image, err))
         return false;
     for (unsigned n = 0; !found && read_segment(image, n, &s); n++)
-        found = s.type == PT_NOTE && find_entry_note(image, &s, &image->entry);
+        found = s.type == PT_NOTE && find_entry_note(image, &s, &entry);
     if (!found) {
         error_set(err, "'%s' is an ELF file without a PVH entry (Xen note 18) or multiboot header: it can't be started directly",
                   image->kernel_name);
         return false;
     }
+    if (!boot_elf_segments(image, pc, err))
+        return false;
+    image->entry = entry;
     uint64_t initrd = ROUND_UP_TO(image->low_end, 4096ull);
     if (initrd + image->initrd_size > pc->low_ram - PC_TABLES_AREA) {
         error_set(err, "initrd '%s' with %zu bytes does not fit behind the kernel (-m)", pc->machine.boot.initrd,
