@@ -11,11 +11,23 @@
 
 /* ---- clock ---- */
 
+/*
+ * The host's TSC at an event that meets all CPUs, one after the other: the first CPU looks, the rest use what it saw, so that
+ * their TSCs stay in step to the cycle.
+ */
+static uint64_t common_tsc(X86Cpu *cpu)
+{
+    const Machine *machine = cpu->vcpu.dev.machine;
+    if (cpu->vcpu.index == 0 || !machine->nr_vcpus || !machine->vcpus[0])
+        return cpu->tsc_mark = __rdtsc();
+    return X86_CPU(machine->vcpus[0])->tsc_mark;
+}
+
 /* The TSC must not run while the machine stands: the offset takes back what passed. Main loop, vCPUs parked. */
 static void run_changed(void *opaque, bool running, RunStateKind state)
 {
     X86Cpu *cpu = opaque;
-    uint64_t now = __rdtsc();
+    uint64_t now = common_tsc(cpu);
     if (!running && !cpu->tsc_stopped) {
         cpu->tsc_stop = now;
         cpu->tsc_stopped = true;
@@ -60,7 +72,7 @@ static void reset_power_on(X86Cpu *cpu)
         st->mc[i][0] = UINT64_MAX;
     st->mcg_status = 0;
     st->mcg_ctl = UINT64_MAX;
-    st->tsc_offset = -(int64_t)(cpu->tsc_stopped ? cpu->tsc_stop : __rdtsc());
+    st->tsc_offset = -(int64_t)(cpu->tsc_stopped ? cpu->tsc_stop : common_tsc(cpu));
     st->tsc_adjust = 0;
     st->kvmclock_system = st->kvmclock_wall = st->kvm_async_pf = st->kvm_steal = st->kvm_eoi = 0;
     st->a20 = true;
@@ -162,7 +174,7 @@ X86Cpu *x86_cpu_new(Machine *machine, const char *cpu_type, unsigned index, GErr
     if (!device_realize(dev, NULL, err))
         return NULL;
     cpu->tsc_stopped = !runstate_is_running(machine->run);
-    cpu->tsc_stop = __rdtsc();
+    cpu->tsc_stop = common_tsc(cpu);
     x86_cpu_reset(cpu, false);
     cpu->vcpu.wait_sipi = cpu->vcpu.halted = index != 0;
     runstate_on_change(machine->run, run_changed, cpu);

@@ -56,6 +56,7 @@ struct X86Cpu {
     const X86EngineOps *engine; /* hooks of whoever executes, set by AccelClass.vcpu_init; NULL without */
     void **fault_jmp;           /* where faults go: a void *[5] for __builtin_setjmp, on the stack of the run loop */
     uint8_t *native_code;       /* page for the instruction that native.c runs, NULL until needed */
+    uint64_t tsc_mark;          /* first CPU: host TSC at the last event that met all CPUs */
     uint64_t tsc_stop;          /* host TSC when the machine was stopped */
     bool tsc_stopped;
     unsigned ram_hint;          /* last range hit by x86_ram_ref */
