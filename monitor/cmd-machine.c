@@ -8,6 +8,7 @@
 #include <mem/dma.h>
 
 #include "chardev/internal.h"
+#include "monitor/hmp-cpu.h"
 #include "monitor/qmp.h"
 #include "monitor/qmp-commands.h"
 #include "system/vcpu.h"
@@ -98,13 +99,12 @@ static char *cpu_type_name(const Machine *m)
 json_object *qmp_query_hotpluggable_cpus(QmpContext *ctx, json_object *args, GError **err)
 {
     Machine *m = ctx->machine;
-    if (!m->nr_vcpus || !machine_class(m)->hotpluggable_cpus) {
-        error_set(err, "Machine '%s' does not support hot-plugging CPUs", machine_class(m)->machine_name);
-        return NULL;
-    }
     json_object *list = json_object_new_array();
+    if (!m->nr_vcpus)
+        return list;
     g_autofree char *type = cpu_type_name(m);
-    for (unsigned i = m->smp.maxcpus; i-- > 0;) {
+    /* Where CPUs can't be plugged, those that are there. */
+    for (unsigned i = machine_class(m)->hotpluggable_cpus ? m->smp.maxcpus : m->nr_vcpus; i-- > 0;) {
         json_object *info = json_object_new_object();
         put(info, "props", cpu_props(&m->smp, i));
         put_int(info, "vcpus-count", 1);
@@ -175,6 +175,18 @@ static bool save_memory(QmpContext *ctx, json_object *args, ReadMemory *read_mem
     }
     close(fd);
     return ok;
+}
+
+static bool read_linear(QmpContext *ctx, unsigned cpu, uint64_t addr, void *buf, uint64_t len, GError **err)
+{
+    QmpContext other = *ctx;
+    other.cpu_index = cpu;
+    return hmp_read_linear(&other, addr, buf, len, err) == len;
+}
+
+json_object *qmp_memsave(QmpContext *ctx, json_object *args, GError **err)
+{
+    return save_memory(ctx, args, read_linear, err) ? json_object_new_object() : NULL;
 }
 
 json_object *qmp_pmemsave(QmpContext *ctx, json_object *args, GError **err)

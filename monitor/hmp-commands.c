@@ -7,6 +7,7 @@
 #include <mem/dma.h>
 #include <ui/input.h>
 
+#include "monitor/hmp-cpu.h"
 #include "monitor/hmp.h"
 #include "system/vcpu.h"
 
@@ -52,7 +53,19 @@ static void print_value(Hmp *hmp, uint64_t value, unsigned bytes)
     }
 }
 
-static void dump(Hmp *hmp, uint64_t addr)
+typedef bool ReadBytes(Hmp *hmp, uint64_t addr, void *buf, size_t len);
+
+static bool read_physical(Hmp *hmp, uint64_t addr, void *buf, size_t len)
+{
+    return dma_read(hmp->ctx->machine->mem, addr, buf, len) == MEMTX_OK;
+}
+
+static bool read_linear(Hmp *hmp, uint64_t addr, void *buf, size_t len)
+{
+    return hmp_read_linear(hmp->ctx, addr, buf, len, NULL) == len;
+}
+
+static void dump(Hmp *hmp, uint64_t addr, ReadBytes *read_bytes)
 {
     unsigned bytes = size_of(hmp->format == 'c' ? 'b' : hmp->size), columns = bytes == 8 ? 2 : bytes == 4 ? 4 : 8;
     for (unsigned i = 0; i < hmp->count; i++, addr += bytes) {
@@ -60,7 +73,7 @@ static void dump(Hmp *hmp, uint64_t addr)
         if (i % columns == 0)
             hmp_print(hmp, "%s%016" PRIx64 ":", i ? "\r\n" : "", addr);
         hmp_print(hmp, " ");
-        if (dma_read(hmp->ctx->machine->mem, addr, buf, bytes) != MEMTX_OK) {
+        if (!read_bytes(hmp, addr, buf, bytes)) {
             hmp_print(hmp, "Cannot access memory\r\n");
             return;
         }
@@ -72,9 +85,17 @@ static void dump(Hmp *hmp, uint64_t addr)
 static void dump_physical(Hmp *hmp)
 {
     if (hmp->format == 'i')
-        hmp_print(hmp, "Error: instructions are shown by x, which knows the processor's mode\r\n");
+        hmp_disassemble(hmp, arg_uint(hmp->args, "addr", 0), true);
     else
-        dump(hmp, arg_uint(hmp->args, "addr", 0));
+        dump(hmp, arg_uint(hmp->args, "addr", 0), read_physical);
+}
+
+static void dump_linear(Hmp *hmp)
+{
+    if (hmp->format == 'i')
+        hmp_disassemble(hmp, arg_uint(hmp->args, "addr", 0), false);
+    else
+        dump(hmp, arg_uint(hmp->args, "addr", 0), read_linear);
 }
 
 static void print_expression(Hmp *hmp)
@@ -409,13 +430,16 @@ const HmpCommand hmp_commands[] = {
     { "chardev-send-break", "id:s", "ID", "send a break to the front end of a character device", NULL, "chardev-send-break" },
     { "closefd", "fdname:s", "NAME", "close a descriptor that getfd named", NULL, "closefd" },
     { "cont|c", NULL, "", "let the guest run", NULL, "cont" },
+    { "cpu", "index:i", "N", "the processor that x, print and info registers mean", hmp_cpu },
     { "device_add", "driver:o", "MODEL[,id=ID][,property=value...]", "add a device", NULL, "device_add" },
     { "device_del", "id:s", "ID", "remove a device", NULL, "device_del" },
     { "getfd", "fdname:s", "NAME", "name the descriptor that came along", NULL, "getfd" },
+    { "gva2gpa", "addr:i", "ADDRESS", "physical address of a linear one", hmp_gva2gpa },
     { "help|?", "name:s?", "[COMMAND]", "show the commands", hmp_help },
     { "block_resize", "device:s,size:i", "DRIVE BYTES", "change the size of a disk", NULL, "block_resize" },
     { "i", "fmt:/,port:i", "/FORMAT PORT", "read an I/O port", port_in },
     { "info", "what:S?", "[SUBJECT]", "show things", hmp_info },
+    { "memsave", "val:i,size:i,filename:s", "ADDRESS SIZE FILE", "save memory as the processor sees it", NULL, "memsave" },
     { "mouse_button", "state:i", "BITS", "press buttons: 1 left, 2 right, 4 middle", mouse_button },
     { "mouse_move", "dx:i,dy:i", "DX DY", "move the pointer", mouse_move },
     { "mouse_set", "index:i", "N", "choose the pointer that events go to", mouse_set },
@@ -435,6 +459,7 @@ const HmpCommand hmp_commands[] = {
     { "stop|s", NULL, "", "stop the guest", NULL, "stop" },
     { "system_powerdown", NULL, "", "press the power button", NULL, "system_powerdown" },
     { "system_reset", NULL, "", "reset the machine", NULL, "system_reset" },
+    { "x", "fmt:/,addr:i", "/FORMAT ADDRESS", "show memory as the processor sees it; format: count, x d u o c i, b h w g", dump_linear },
     { "xp", "fmt:/,addr:i", "/FORMAT ADDRESS", "show guest physical memory", dump_physical },
     { NULL },
 };
@@ -453,6 +478,7 @@ const HmpCommand hmp_info_commands[] = {
     { "pci", NULL, "", "PCI functions", info_pci },
     { "qom-tree", "path:s?", "[PATH]", "the tree of objects", info_qom_tree },
     { "qtree", NULL, "", "devices on their buses", info_qtree },
+    { "registers", "-a:f", "[-a]", "registers of the processor, or of all", hmp_info_registers },
     { "status", NULL, "", "whether the guest runs", info_status },
     { "uuid", NULL, "", "the guest's UUID", info_uuid },
     { "version", NULL, "", "version of the emulator", info_version },

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "monitor/hmp-cpu.h"
 #include "monitor/schema.h"
 #include "util/keyval.h"
 
@@ -44,9 +45,9 @@ static void skip_space(const char **p)
         (*p)++;
 }
 
-static bool parse_sum(const char **p, uint64_t *value, unsigned depth, GError **err);
+static bool parse_sum(QmpContext *ctx, const char **p, uint64_t *value, unsigned depth, GError **err);
 
-static bool parse_unary(const char **p, uint64_t *value, unsigned depth, GError **err)
+static bool parse_unary(QmpContext *ctx, const char **p, uint64_t *value, unsigned depth, GError **err)
 {
     skip_space(p);
     if (depth > 64) {
@@ -56,14 +57,14 @@ static bool parse_unary(const char **p, uint64_t *value, unsigned depth, GError 
     char c = **p;
     if (c == '-' || c == '+' || c == '~') {
         (*p)++;
-        if (!parse_unary(p, value, depth + 1, err))
+        if (!parse_unary(ctx, p, value, depth + 1, err))
             return false;
         *value = c == '-' ? -*value : c == '~' ? ~*value : *value;
         return true;
     }
     if (c == '(') {
         (*p)++;
-        if (!parse_sum(p, value, depth + 1, err))
+        if (!parse_sum(ctx, p, value, depth + 1, err))
             return false;
         skip_space(p);
         if (**p != ')') {
@@ -72,6 +73,12 @@ static bool parse_unary(const char **p, uint64_t *value, unsigned depth, GError 
         }
         (*p)++;
         return true;
+    }
+    if (c == '$') {
+        size_t len = strspn(*p + 1, "abcdefghijklmnopqrstuvwxyz0123456789");
+        g_autofree char *name = g_strndup(*p + 1, len);
+        *p += len + 1;
+        return hmp_register(ctx, name, value, err);
     }
     char *end;
     *value = g_ascii_strtoull(*p, &end, 0);
@@ -83,14 +90,14 @@ static bool parse_unary(const char **p, uint64_t *value, unsigned depth, GError 
     return true;
 }
 
-static bool parse_product(const char **p, uint64_t *value, unsigned depth, GError **err)
+static bool parse_product(QmpContext *ctx, const char **p, uint64_t *value, unsigned depth, GError **err)
 {
-    if (!parse_unary(p, value, depth, err))
+    if (!parse_unary(ctx, p, value, depth, err))
         return false;
     for (skip_space(p); **p && strchr("*/%&|^", **p); skip_space(p)) {
         char op = *(*p)++;
         uint64_t right;
-        if (!parse_unary(p, &right, depth, err))
+        if (!parse_unary(ctx, p, &right, depth, err))
             return false;
         if ((op == '/' || op == '%') && !right) {
             error_set(err, "division by zero");
@@ -102,23 +109,23 @@ static bool parse_product(const char **p, uint64_t *value, unsigned depth, GErro
     return true;
 }
 
-static bool parse_sum(const char **p, uint64_t *value, unsigned depth, GError **err)
+static bool parse_sum(QmpContext *ctx, const char **p, uint64_t *value, unsigned depth, GError **err)
 {
-    if (!parse_product(p, value, depth, err))
+    if (!parse_product(ctx, p, value, depth, err))
         return false;
     for (skip_space(p); **p == '+' || **p == '-'; skip_space(p)) {
         char op = *(*p)++;
         uint64_t right;
-        if (!parse_product(p, &right, depth, err))
+        if (!parse_product(ctx, p, &right, depth, err))
             return false;
         *value = op == '+' ? *value + right : *value - right;
     }
     return true;
 }
 
-bool hmp_expression(const char **text, uint64_t *value, GError **err)
+bool hmp_expression(QmpContext *ctx, const char **text, uint64_t *value, GError **err)
 {
-    return parse_sum(text, value, 0, err);
+    return parse_sum(ctx, text, value, 0, err);
 }
 
 /* ---- arguments ---- */
@@ -180,7 +187,7 @@ static bool take_argument(Hmp *hmp, const char *name, char kind, const char **p,
     g_autofree char *word = NULL;
     switch (kind) {
     case 'i':
-        if (!hmp_expression(p, &number, &error)) {
+        if (!hmp_expression(hmp->ctx, p, &number, &error)) {
             g_propagate_prefixed_error(err, error, "%s: ", name);
             return false;
         }

@@ -35,5 +35,5 @@ extern const HmpCommand hmp_info_commands[];
 json_object *hmp_call(Hmp *hmp, const char *command, json_object *args);
 void hmp_print(Hmp *hmp, const char *fmt, ...) G_GNUC_PRINTF(2, 3);
 void hmp_error(Hmp *hmp, GError *error); /* takes error */
-/* *text is moved past an expression of numbers, + - * / % & | ^ ~ ( ). */
-bool hmp_expression(const char **text, uint64_t *value, GError **err);
+/* *text is moved past an expression of numbers, $registers, + - * / % & | ^ ~ ( ). */
+bool hmp_expression(QmpContext *ctx, const char **text, uint64_t *value, GError **err);

@@ -87,6 +87,11 @@ static bool apply_smp(const Config *c, Machine *m, GError **err)
         return false;
     }
     const MachineClass *klass = machine_class(m);
+    if (s->maxcpus > s->cpus && !klass->hotpluggable_cpus) {
+        error_set(err, "-smp: machine '%s' can't add CPUs while it runs, so maxcpus=%u must be cpus=%u", klass->machine_name, s->maxcpus,
+                  s->cpus);
+        return false;
+    }
     if (s->maxcpus > klass->max_cpus) {
         error_set(err, "-smp: machine '%s' has at most %u CPUs, %u were asked for", klass->machine_name, klass->max_cpus, s->maxcpus);
         return false;

@@ -18,6 +18,7 @@
 #include "accel/qtest/qtest.h"
 #include "chardev/internal.h"
 #include "chardev/stdio.h"
+#include "hw/i386/firmware.h"
 #include "hw/i386/smbios.h"
 #include "hw/misc/fw_cfg.h"
 #include "monitor/qmp.h"
@@ -351,14 +352,6 @@ static bool add_fd_sets(const Config *c, GError **err)
     return true;
 }
 
-static bool add_smbios(const Config *c, Machine *m, GError **err)
-{
-    for (unsigned i = 0; i < c->smbios->len; i++)
-        if (!smbios_add_option(m, c->smbios->pdata[i], err))
-            return false;
-    return true;
-}
-
 static bool add_fw_cfgs(const Config *c, Machine *m, GError **err)
 {
     for (unsigned i = 0; i < c->fw_cfgs->len; i++) {
@@ -368,6 +361,24 @@ static bool add_fw_cfgs(const Config *c, Machine *m, GError **err)
         }
     }
     return true;
+}
+
+static bool add_smbios(const Config *c, Machine *m, GError **err)
+{
+    for (unsigned i = 0; i < c->smbios->len; i++)
+        if (!smbios_add_option(m, c->smbios->pdata[i], err))
+            return false;
+    return true;
+}
+
+/* What only a machine with firmware or a processor can honour. */
+static bool check_board(const Config *c, Machine *m, GError **err)
+{
+    const char *option = c->fw_cfgs->len ? "fw_cfg" : c->smbios->len ? "smbios" : m->boot.kernel ? "kernel" : m->boot.bios ? "bios" : NULL;
+    if (m->fw_cfg || !option)
+        return true;
+    error_set(err, "-%s: machine '%s' has nothing that could use it", option, machine_class(m)->machine_name);
+    return false;
 }
 
 static bool lock_memory(const Config *c, GError **err)
@@ -429,12 +440,15 @@ static bool check_leftovers(const Config *c, Machine *m, GError **err)
 bool start_build(const Config *c, Machine *m, GError **err)
 {
     DOMAIN_GUARD(m->domain);
+    for (unsigned i = 0; i < c->firmware_dirs->len; i++)
+        firmware_add_dir(c->firmware_dirs->pdata[i]);
     if (c->exit_with_parent)
         prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (!start_apply_options(c, m, err) || !add_fd_sets(c, err) || !add_objects(c, true, err) || !add_chardevs(c, m, err) ||
         !add_serials(c, m, err) || !add_monitors(c, m, err) || !add_objects(c, false, err) || !start_apply_machine_props(c, m, err) ||
         !start_apply_memory(c, m, err) || !lock_memory(c, err) || !add_blocks(c, m, err) || !add_fw_cfgs(c, m, err) || !add_smbios(c, m, err) ||
-        !select_accel(c, m, err) || !machine_class(m)->build(m, err) || !add_debugcons(c, m, err) || !drive_create_devices(m, err) ||
+        !select_accel(c, m, err) || !machine_class(m)->build(m, err) || !check_board(c, m, err) || !add_debugcons(c, m, err) ||
+        !drive_create_devices(m, err) ||
         !add_devices(c, m, err) || !check_leftovers(c, m, err) || !add_qtest(c, m, err))
         return false;
     machine_reset(m);

@@ -13,13 +13,34 @@ static const char *const firmware_dirs[] = {
     "/usr/lib/ipxe/qemu", "/usr/share/ipxe", "/usr/share/OVMF",
 };
 
+/* -L: looked at first, in the order given. The command line is the process's. */
+static GPtrArray *user_dirs;
+
+void firmware_add_dir(const char *dir)
+{
+    if (!user_dirs)
+        user_dirs = g_ptr_array_new_with_free_func(g_free);
+    g_ptr_array_add(user_dirs, g_strdup(dir));
+}
+
+static unsigned dir_count(void)
+{
+    return (user_dirs ? user_dirs->len : 0) + G_N_ELEMENTS(firmware_dirs);
+}
+
+static const char *dir_at(unsigned i)
+{
+    unsigned own = user_dirs ? user_dirs->len : 0;
+    return i < own ? user_dirs->pdata[i] : firmware_dirs[i - own];
+}
+
 char *firmware_dirs_text(void)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
+    GString *text = g_string_new(NULL);
 
-    for (unsigned i = 0; i < G_N_ELEMENTS(firmware_dirs); i++)
-        g_string_append_printf(text, "%s%s", i ? ", " : "", firmware_dirs[i]);
-    return g_strdup(text->str);
+    for (unsigned i = 0; i < dir_count(); i++)
+        g_string_append_printf(text, "%s%s", i ? ", " : "", dir_at(i));
+    return g_string_free(text, FALSE);
 }
 
 char *firmware_find(const char *name)
@@ -28,8 +49,8 @@ char *firmware_find(const char *name)
         return g_strdup(name);
     if (strchr(name, '/'))
         return NULL;
-    for (unsigned i = 0; i < G_N_ELEMENTS(firmware_dirs); i++) {
-        g_autofree char *path = g_build_filename(firmware_dirs[i], name, NULL);
+    for (unsigned i = 0; i < dir_count(); i++) {
+        g_autofree char *path = g_build_filename(dir_at(i), name, NULL);
         if (access(path, F_OK) == 0)
             return g_steal_pointer(&path);
     }

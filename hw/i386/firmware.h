@@ -14,3 +14,5 @@ char *firmware_find(const char *name);
 bool firmware_read(const char *path, uint64_t max, char **data, gsize *len, GError **err) WARN_UNUSED;
 /* "a, b, c" of the directories that are searched, for messages. (owned) */
 char *firmware_dirs_text(void);
+/* -L: a directory to search before those. */
+void firmware_add_dir(const char *dir);
