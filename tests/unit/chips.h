@@ -85,3 +85,5 @@ static inline int64_t step_next(void)
 }
 
 static inline void reset(Device *dev) { device_class(dev)->reset(dev); }
+
+static inline uint32_t rnd(void) { return g_test_rand_int(); }

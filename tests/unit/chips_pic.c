@@ -174,9 +174,9 @@ static void test_nonsense(void)
 {
     static const uint16_t ports[] = { 0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1 };
     for (unsigned i = 0; i < 20000; i++) {
-        outb(ports[g_test_rand_int() % G_N_ELEMENTS(ports)], g_test_rand_int());
-        in(g_test_rand_int() & 15, g_test_rand_int() & 1);
-        inb(ports[g_test_rand_int() % G_N_ELEMENTS(ports)]);
+        outb(ports[rnd() % G_N_ELEMENTS(ports)], rnd());
+        in(rnd() & 15, rnd() & 1);
+        inb(ports[rnd() % G_N_ELEMENTS(ports)]);
         if (line_level[INTR]) {
             int vector = i8259_ack(pic);
             g_assert_cmpint(vector, >=, 0);

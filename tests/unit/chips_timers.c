@@ -323,13 +323,13 @@ static void test_rtc_periodic(void)
 static void test_rtc_nonsense(void)
 {
     for (unsigned i = 0; i < 20000; i++) {
-        unsigned reg = g_test_rand_int() % 3 ? g_test_rand_int() & 15 : g_test_rand_int() & 0xff;
-        if (g_test_rand_int() & 1)
-            set_cmos(reg, g_test_rand_int());
+        unsigned reg = rnd() % 3 ? rnd() & 15 : rnd() & 0xff;
+        if (rnd() & 1)
+            set_cmos(reg, rnd());
         else
             cmos(reg);
         if (i % 16 == 0)
-            step(g_test_rand_int() % 2000000);
+            step(rnd() % 2000000);
     }
     set_cmos(0xa, 0x26);
     set_cmos(0xb, 0x02);
@@ -409,17 +409,17 @@ static void test_hpet_legacy(void)
 static void test_hpet_nonsense(void)
 {
     for (unsigned i = 0; i < 20000; i++) {
-        unsigned size = g_test_rand_int() & 1 ? 4 : 8;
-        uint64_t addr = HPET_BASE + (g_test_rand_int() % 0x400 & ~(size - 1));
-        uint64_t value = (uint64_t)g_test_rand_int() << 32 | (uint32_t)g_test_rand_int();
-        if (g_test_rand_int() % 4 == 0)
+        unsigned size = rnd() & 1 ? 4 : 8;
+        uint64_t addr = HPET_BASE + (rnd() % 0x400 & ~(size - 1));
+        uint64_t value = (uint64_t)rnd() << 32 | (uint32_t)rnd();
+        if (rnd() % 4 == 0)
             value &= 0xffff;
-        if (g_test_rand_int() & 1)
+        if (rnd() & 1)
             mem_write(addr, value, size);
         else
             mem_read(addr, size);
         if (i % 64 == 0)
-            step(g_test_rand_int() % 1000);
+            step(rnd() % 1000);
     }
     reset(hpet);
     g_assert_cmphex(mem_read(HPET_BASE + 0x10, 8), ==, 0);
@@ -428,12 +428,12 @@ static void test_hpet_nonsense(void)
 static void test_pit_nonsense(void)
 {
     for (unsigned i = 0; i < 20000; i++) {
-        uint16_t port = g_test_rand_int() % 8 ? 0x40 + (g_test_rand_int() & 3) : 0x61;
-        if (g_test_rand_int() & 1)
-            outb(port, g_test_rand_int());
+        uint16_t port = rnd() % 8 ? 0x40 + (rnd() & 3) : 0x61;
+        if (rnd() & 1)
+            outb(port, rnd());
         else
             inb(port);
-        step(g_test_rand_int() % 3000);
+        step(rnd() % 3000);
     }
     program(0, 2, 1000);
     unsigned before = line_rises[IRQ0];
