@@ -45,7 +45,9 @@ char *property_help_line(const Property *prop)
         g_autofree char *names = g_strjoinv("/", (char **)prop->names);
         g_string_append_printf(line, " (%s)", names);
     }
-    json_object *def = property_default_json(prop);
+    /* a stand-in value such as "65535: one for each vCPU" is explained by the help itself */
+    bool explained = prop->help && strstr(prop->help, "(default");
+    json_object *def = explained ? NULL : property_default_json(prop);
     if (prop->flags & PROP_REQUIRED)
         g_string_append(line, " (required)");
     else if (json_object_is_type(def, json_type_boolean))

@@ -113,3 +113,10 @@ bool user_object_del(const char *id, GError **err)
     object_remove_from_parent(obj);
     return true;
 }
+
+void user_objects_free_all(void)
+{
+    const Object *folder = object_get_container("/objects");
+    while (folder->child_order && folder->child_order->len)
+        object_remove_from_parent(folder->child_order->pdata[folder->child_order->len - 1]);
+}

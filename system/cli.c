@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "chardev/internal.h"
+#include "hw/core/device-class.h"
 #include "system/cli-help.h"
 #include "system/plugin.h"
 #include "util/keyval.h"
@@ -191,6 +192,16 @@ static bool take_readconfig(Config *c, const char *arg, GError **err)
     return true;
 }
 
+static bool take_debug(Config *c, const char *arg, GError **err)
+{
+    g_auto(GStrv) items = g_strsplit(arg, ",", -1);
+    for (char **item = items; *item; item++)
+        if (keyval_name_index("-d", *item, KEYS("guest_errors"), err) < 0)
+            return false;
+    guest_error_set_log(true);
+    return true;
+}
+
 /* At once: the options that follow, and their help, know its models. */
 static bool take_plugin(Config *c, const char *arg, GError **err)
 {
@@ -301,6 +312,8 @@ static const CliOption options[] = {
     { .name = "sandbox", .kind = OPT_CALL, .has_arg = true, .params = "off", .help = "system call filter", .func = take_sandbox },
     TEXT("qtest", qtest, "DEVICE", "test protocol on DEVICE"),
     TEXT("qtest-log", qtest_log, "FILE|none", "copy of the test protocol's traffic"),
+    { .name = "d", .kind = OPT_CALL, .has_arg = true, .params = "guest_errors", .help = "lines about what the guest does wrong, at most 5 a second",
+      .func = take_debug },
     { .name = "version", .kind = OPT_CALL, .params = "", .help = "show the version", .func = take_version },
     { .name = "help", .alias = "h", .kind = OPT_CALL, .params = "", .help = "show this", .func = take_help },
 
@@ -323,7 +336,6 @@ static const CliOption options[] = {
     REFUSED("k", true, "key maps belong to graphical output, which does not exist yet"),
     REFUSED("gdb", true, "there is no debugger stub yet"),
     REFUSED("s", false, "there is no debugger stub yet"),
-    REFUSED("d", true, "there is no log of guest execution; use -accel dbt properties or a monitor's info commands"),
     REFUSED("D", true, "there is no log of guest execution"),
     REFUSED("trace", true, "trace points are not built in"),
     REFUSED("incoming", true, "migration does not exist yet"),

@@ -477,5 +477,7 @@ void start_teardown(Machine *m)
     chardev_close_all();
     block_shutdown();
     domain_unlock(m->domain);
+    object_remove_from_parent(OBJECT(m));
     object_unref(OBJECT(m));
+    user_objects_free_all();
 }

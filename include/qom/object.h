@@ -120,5 +120,6 @@ char *object_check_globals(void);
 Object *user_object_add(json_object *options, GError **err) WARN_UNUSED; /* borrowed */
 bool user_object_del(const char *id, GError **err) WARN_UNUSED;
 Object *user_object_find(const char *id); /* borrowed, NULL if unknown */
+void user_objects_free_all(void);         /* last made first, at the end of the process; the main domain not locked */
 /* Fails with a sentence when a PROP_REQUIRED property was not given. For life cycles other than devices and -object. */
 bool object_check_required(const Object *obj, GError **err) WARN_UNUSED;
