@@ -177,3 +177,9 @@ static const AccelClass dbt_accel_class = {
     .step = dbt_step,
 };
 REGISTER_OBJECT(dbt_accel_class)
+
+/* Clients ask for this type's name to learn whether there is an accelerator that needs no hardware. */
+static void __attribute__((constructor)) register_tcg_name(void)
+{
+    object_class_add_alias("tcg-accel", "dbt-accel");
+}

@@ -52,7 +52,7 @@ class Qmp:
     def request(self, name, **arguments):
         obj = {'execute': name}
         if arguments:
-            obj['arguments'] = {k.replace('_', '-') if k != 'qom_type' else 'qom-type': v for k, v in arguments.items()}
+            obj['arguments'] = {k.replace('_', '-'): v for k, v in arguments.items()}
         return self.raw(json.dumps(obj))
 
     def command(self, name, **arguments):
