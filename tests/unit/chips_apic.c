@@ -346,6 +346,7 @@ static void test_ioapic_edge(void)
     gsi(4, true);
     g_assert_true(pending(1, 0x44) && !pending(0, 0x44));
     ack(1);
+    wr(1, EOI, 0);
     gsi(4, true);
     g_assert_false(pending(1, 0x44));
     gsi(4, false);
