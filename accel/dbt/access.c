@@ -108,6 +108,18 @@ void tr_link_stub(Tr *t, uint32_t site, uint64_t target, uint32_t key)
     new_stub(t, STUB_LINK, NULL, site)->link = id;
 }
 
+void tr_guard_stub(Tr *t, const Insn *insn, uint32_t site, unsigned span)
+{
+    DbtVcpu *v = t->v;
+    Stub *s = new_stub(t, STUB_GUARD, insn, site);
+    s->size = span;
+    s->back = e_pos(&t->e);
+    s->link = v->n_links++;
+    v->links[s->link] = (Link){ .from = t->block, .target = tr_pc(t, insn), .key = t->key | KEY_CAREFUL };
+    if (!t->block->n_links++)
+        t->block->first_link = s->link;
+}
+
 /* Limit and base of a segment that is not flat. Flags are free. */
 static void emit_segment(Tr *t, const Insn *insn, unsigned seg, unsigned size)
 {
@@ -123,19 +135,6 @@ static void emit_segment(Tr *t, const Insn *insn, unsigned seg, unsigned size)
     e_rm(e, 0, 0x03, HOST_S0, 4, CTX(seg[0]) + seg * (int)sizeof(DbtSeg));
 }
 
-static void emit_tlb_index(Tr *t)
-{
-    Emit *e = &t->e;
-    if (t->v->fast_pext) { /* pext r11, r10, [rsp + pext_mask] */
-        e_b(e, 0xc4); e_b(e, 0x62); e_b(e, 0xaa); e_b(e, 0xf5);
-        e_mem(e, HOST_S1, 4, CTX(pext_mask));
-        return;
-    }
-    e_rr(e, 0, 0x8b, HOST_S1, HOST_S0);
-    e_rr(e, 0, 0xc1, 5, HOST_S1); e_b(e, 12);
-    e_rr(e, 0, 0x81, 4, HOST_S1); e_d(e, TLB_SIZE - 1);
-}
-
 void tr_access(Tr *t, const Insn *insn, unsigned seg, unsigned size, unsigned acc, PostFunc *post, unsigned arg)
 {
     Emit *e = &t->e;
@@ -148,7 +147,7 @@ void tr_access(Tr *t, const Insn *insn, unsigned seg, unsigned size, unsigned ac
     }
     if (!seg_flat(t, seg))
         emit_segment(t, insn, seg, size);
-    emit_tlb_index(t);
+    e_tlb_index(e, t->v->fast_pext, 0);
     e_rmx(e, 1, 0x33, HOST_S0, 4, HOST_S1, 3, write ? CTX(wtag) + (int)t->mode * 8 * (int)TLB_SIZE :
           CTX(rtag) + (int)t->mode * 8 * (int)TLB_SIZE);
     e_rr(e, 1, 0x81, 7, HOST_S0);
@@ -207,6 +206,17 @@ void tr_emit_stubs(Tr *t)
             e_mov_imm(e, HOST_S0, s->target);
             e_jmp(e, t->v->tr_poll);
             break;
+        case STUB_GUARD:
+            e_st_ctx_imm32(e, CTX(meta), s->insn->off | (uint32_t)s->size << META_SIZE_SHIFT | META_W | t->mode << META_MODE_SHIFT);
+            e_call(e, t->v->tr_guard[t->mode][s->parked]);
+            e_jmp(e, s->back);
+            if (s->parked) /* here when the access needs the careful block */
+                e_unpark(e, s->park_of);
+            e_b(e, 0xe9);
+            e_d(e, 5);
+            t->v->links[s->link].site = e_pos(e) - 4;
+            e_patch32(e_pos(e) - 4, e_pos(e));
+            /* fall through */
         case STUB_LINK:
             t->v->links[s->link].stub = e_pos(e);
             e_st_ctx_imm32(e, CTX(exit_info), s->link);

@@ -124,7 +124,6 @@ enum {
     EXIT_POLL,     /* exit flag seen: pc in save_target */
     EXIT_SIGNAL,   /* host signal in translated code: sig_no, sig_pc */
     EXIT_KICKED,   /* not entered */
-    EXIT_GUARD,    /* careful block wanted: pc in save_target, link exit_info */
 };
 
 typedef struct Link {
@@ -198,7 +197,7 @@ struct DbtVcpu {
     OpClass *classes;
     uint32_t classes_mask, n_classes;
     /* trampolines, host addresses */
-    uint32_t tr_enter, tr_link, tr_miss, tr_exec, tr_poll, tr_signal, tr_commit, tr_string, tr_guard;
+    uint32_t tr_enter, tr_link, tr_miss, tr_exec, tr_poll, tr_signal, tr_commit, tr_string, tr_guard[MODE_COUNT][2];
     uint32_t tr_slow[MODE_COUNT][2][2], tr_slow_raw[2];   /* mode, write, flags parked */
     uint32_t tr_jc[MODE_COUNT];
     /* soft TLB fills since the last flush */
@@ -363,6 +362,7 @@ void dbt_place(DbtVcpu *v, uint64_t lin, unsigned mode, bool write, DbtPlace *pl
 /* ---- slow.c: C that translated code calls */
 uint64_t dbt_slow(DbtCtx *ctx, uint64_t ret);
 void dbt_commit(DbtCtx *ctx, uint64_t ret);
+void dbt_guard(DbtCtx *ctx, uint64_t ret);
 void dbt_report_write(DbtVcpu *v, RamBlock *ram, uint64_t offset, uint64_t len);
 /* Sets rip and flags in X86State for a fault or exit at the instruction that ctx->meta describes. */
 Block *dbt_sync_at(DbtVcpu *v, uint64_t ret);

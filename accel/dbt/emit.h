@@ -150,3 +150,16 @@ static inline void e_unpark(Emit *e, bool of)
     e_b(e, 0x9e);                               /* sahf */
     e_ld_ctx(e, 0, CTX(save_rax));
 }
+
+/* S1 = TLB index of the address in S0. Flags are free. bias: bytes pushed since the context. */
+static inline void e_tlb_index(Emit *e, bool fast_pext, int bias)
+{
+    if (fast_pext) { /* pext r11, r10, [rsp + pext_mask] */
+        e_b(e, 0xc4); e_b(e, 0x62); e_b(e, 0xaa); e_b(e, 0xf5);
+        e_mem(e, HOST_S1, 4, CTX(pext_mask) + bias);
+        return;
+    }
+    e_rr(e, 0, 0x8b, HOST_S1, HOST_S0);
+    e_rr(e, 0, 0xc1, 5, HOST_S1); e_b(e, 12);
+    e_rr(e, 0, 0x81, 4, HOST_S1); e_d(e, TLB_SIZE - 1);
+}

@@ -50,7 +50,7 @@ void tr_goto(Tr *t, uint64_t pc)
     }
     e_b(e, 0xe9);
     e_d(e, 0);
-    tr_link_stub(t, e_pos(e) - 4, pc, t->key);
+    tr_link_stub(t, e_pos(e) - 4, pc, t->key & ~KEY_CAREFUL);
 }
 
 void tr_checked_entry(Tr *t, uint64_t pc)
@@ -122,7 +122,7 @@ static void flow_jcc(Tr *t, const Insn *insn)
     unsigned cc = insn->opcode & 15;
     bool near = tr_same_page(t, target) && !t->block->page[1];
     if (near && !needs_poll(t, insn, target)) {
-        tr_link_stub(t, e_jcc(e, cc, e_pos(e)), target, t->key);
+        tr_link_stub(t, e_jcc(e, cc, e_pos(e)), target, t->key & ~KEY_CAREFUL);
         tr_goto(t, next);
         return;
     }
@@ -130,7 +130,7 @@ static void flow_jcc(Tr *t, const Insn *insn)
         uint32_t out = e_jcc(e, cc ^ 1, e_pos(e));
         e_rm(e, 0, 0x83, 7, 4, CTX(exit_flag));
         e_b(e, 0);
-        tr_link_stub(t, e_jcc(e, CC_E, e_pos(e)), target, t->key);
+        tr_link_stub(t, e_jcc(e, CC_E, e_pos(e)), target, t->key & ~KEY_CAREFUL);
         e_b(e, 0xe9);
         e_d(e, 0);
         tr_poll_stub(t, e_pos(e) - 4, target);
@@ -220,9 +220,14 @@ static uint8_t *emit_call_push(Tr *t, const Insn *insn)
 {
     Emit *e = &t->e;
     int size = call_size(t, insn);
-    tr_stack_ea(t, -size);
-    tr_access(t, insn, SEG_SS, size, ACC_W, post_push_next, size);
-    tr_stack_adjust(t, -size);
+    if (t->plan[t->at].grouped) {
+        tr_push_imm_grouped(t, size, tr_next(t, insn));
+        tr_flush_rsp(t);
+    } else {
+        tr_stack_ea(t, -size);
+        tr_access(t, insn, SEG_SS, size, ACC_W, post_push_next, size);
+        tr_stack_adjust(t, -size);
+    }
     e_rm(e, 0, 0x1b6, HOST_S1, 4, CTX(ras_top) + t->mode);
     e_rmx(e, 1, 0xc7, 0, 4, HOST_S1, 3, CTX(ras) + t->mode * RAS_SIZE * 8);
     uint8_t *imm = e->p;
@@ -286,6 +291,7 @@ static void flow_call_indirect(Tr *t, const Insn *insn)
 {
     load_indirect_target(t, insn);
     e_st_ctx(&t->e, HOST_S0, CTX(save_target));
+    t->s0_delta = false;
     uint8_t *imm = emit_call_push(t, insn);
     e_ld_ctx(&t->e, HOST_S0, CTX(save_target));
     emit_indirect(t, call_size(t, insn));
@@ -296,9 +302,15 @@ static void flow_ret(Tr *t, const Insn *insn)
 {
     Emit *e = &t->e;
     unsigned size = call_size(t, insn), extra = insn->opcode == 0xc2 ? ld16(insn->bytes + insn->imm_off) : 0;
-    tr_stack_ea(t, 0);
-    tr_access(t, insn, SEG_SS, size, ACC_R, post_load_s0, size);
-    tr_stack_adjust(t, size + extra);
+    if (t->plan[t->at].grouped) {
+        tr_pop_grouped(t, size, HOST_S0);
+        t->pend += extra;
+        tr_flush_rsp(t);
+    } else {
+        tr_stack_ea(t, 0);
+        tr_access(t, insn, SEG_SS, size, ACC_R, post_load_s0, size);
+        tr_stack_adjust(t, size + extra);
+    }
     e_rm(e, 0, 0x1b6, HOST_S1, 4, CTX(ras_top) + t->mode);
     e_lea(e, 0, HOST_S1, HOST_S1, -1);
     e_rr(e, 0, 0x1b6, HOST_S1, HOST_S1);

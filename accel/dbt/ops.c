@@ -27,10 +27,10 @@ static bool plain_move(unsigned mnemonic)
 static unsigned pick_scratch(Subst *s, const Insn *insn, bool mem)
 {
     static const uint8_t lendable[] = { 12, 13, 14, 5 };
-    if (!mem && s->n == 0)
-        return HOST_S0;
-    if (s->n == (mem ? 0 : 1))
+    if (s->n == 0)
         return HOST_S1;
+    if (!mem && s->n == 1)
+        return HOST_S0;
     if (s->borrowed) {
         s->ok = false;
         return HOST_S1;
@@ -95,7 +95,7 @@ static void emit_opcode_map(Emit *e, const Insn *insn)
 }
 
 /* Prefixes, REX or VEX, opcode. rm is the host register of ModRM.rm or of the base. */
-static void emit_head(Emit *e, const Insn *insn, const Subst *s, unsigned rm, bool has_rm)
+static void emit_head(Emit *e, const Insn *insn, const Subst *s, unsigned rm, bool has_rm, unsigned index)
 {
     const OpClass *c = insn->cls;
     unsigned opcode = insn->opcode == 0x82 && insn->map == 0 ? 0x80 : insn->opcode;
@@ -103,7 +103,7 @@ static void emit_head(Emit *e, const Insn *insn, const Subst *s, unsigned rm, bo
     if (insn->vex) {
         unsigned pp = insn->p66 ? 1 : insn->rep == 0xf3 ? 2 : insn->rep == 0xf2 ? 3 : 0;
         e_b(e, 0xc4);
-        e_b(e, (s->reg & 8 ? 0 : 0x80) | 0x40 | (b & 8 ? 0 : 0x20) | insn->map);
+        e_b(e, (s->reg & 8 ? 0 : 0x80) | (index & 8 ? 0 : 0x40) | (b & 8 ? 0 : 0x20) | insn->map);
         e_b(e, (insn->rex & 8 ? 0x80 : 0) | (~s->vv & 15) << 3 | insn->vex_l << 2 | pp);
         e_b(e, opcode);
         return;
@@ -114,7 +114,7 @@ static void emit_head(Emit *e, const Insn *insn, const Subst *s, unsigned rm, bo
         e_b(e, 0x66);
     if (insn->rep && (insn->map || opcode == 0x90))
         e_b(e, insn->rep);
-    unsigned rex = (insn->rex & 8) | (insn->has_modrm && s->reg & 8 ? 4 : 0) | (b & 8 ? 1 : 0);
+    unsigned rex = (insn->rex & 8) | (insn->has_modrm && s->reg & 8 ? 4 : 0) | (index & 8 ? 2 : 0) | (b & 8 ? 1 : 0);
     if (rex || insn->rex)
         e_b(e, 0x40 | rex);
     emit_opcode_map(e, insn);
@@ -131,6 +131,9 @@ static void subst_before(Tr *t, const Subst *s)
 {
     if (s->borrowed)
         e_st_ctx(&t->e, s->borrowed, CTX(save_tmp));
+    for (unsigned i = 0; i < s->n; i++)
+        if (s->host[i] == HOST_S0)
+            t->s0_delta = false;
     for (unsigned i = 0; i < s->n; i++)
         if (s->load[i] >= 0)
             e_ld_ctx(&t->e, s->host[i], ctx_slot(s->load[i]));
@@ -153,7 +156,7 @@ static bool emit_register_form(Tr *t, const Insn *insn)
     if (!s.ok || (s.high_byte && ((s.reg | s.rm | s.opc) & 8)))
         return false;
     subst_before(t, &s);
-    emit_head(e, insn, &s, s.rm, insn->has_modrm);
+    emit_head(e, insn, &s, s.rm, insn->has_modrm, 0);
     if (insn->has_modrm)
         e_b(e, 0xc0 | (s.reg & 7) << 3 | (s.rm & 7));
     emit_imm(e, insn);
@@ -161,19 +164,32 @@ static bool emit_register_form(Tr *t, const Insn *insn)
     return true;
 }
 
-static void emit_memory_form(Tr *t, const Insn *insn, unsigned arg)
+/* The operand is at [S0]; grouped: at [guest RSP + S0 + displacement]. */
+static void emit_memory_form(Tr *t, const Insn *insn, unsigned grouped)
 {
     Emit *e = &t->e;
     Subst s;
     subst_setup(&s, insn, true);
     unsigned base = HOST_S0;
+    if (grouped && !s.high_byte) {
+        subst_before(t, &s);
+        emit_head(e, insn, &s, HOST_RSP, true, HOST_S0);
+        e_mem_idx(e, s.reg, HOST_RSP, HOST_S0, 0, insn->disp + t->pend);
+        emit_imm(e, insn);
+        subst_after(t, &s);
+        return;
+    }
+    if (grouped) {
+        e_rmx(e, 1, 0x8d, HOST_S0, HOST_RSP, HOST_S0, 0, insn->disp + t->pend);
+        t->s0_delta = false;
+    }
     if (s.high_byte) { /* AH..BH exclude REX, so the address has to be in a low register; RSI is none of them */
         e_st_ctx(e, R_RSI, CTX(save_tmp));
         e_mov(e, R_RSI, HOST_S0);
         base = R_RSI;
     }
     subst_before(t, &s);
-    emit_head(e, insn, &s, base, true);
+    emit_head(e, insn, &s, base, true, 0);
     e_mem(e, s.reg, base, 0);
     emit_imm(e, insn);
     subst_after(t, &s);
@@ -190,6 +206,11 @@ static bool op_generic(Tr *t, const Insn *insn)
     subst_setup(&s, insn, true);
     if (!s.ok || (s.high_byte && s.reg & 8) || !tr_seg_usable(t, tr_seg(insn), c->mem_acc))
         return false;
+    if (t->plan[t->at].grouped) {
+        tr_load_delta(t);
+        emit_memory_form(t, insn, true);
+        return true;
+    }
     tr_ea(t, insn, 0);
     tr_access(t, insn, tr_seg(insn), c->mem_size, c->mem_acc, emit_memory_form, 0);
     return true;
@@ -207,8 +228,10 @@ static bool op_lea(Tr *t, const Insn *insn)
     if (insn->opsz >= 4 && insn->adsz >= 4) {
         unsigned dst = host < 0 ? HOST_S0 : (unsigned)host;
         tr_ea_to(t, insn, dst, insn->opsz == 8 && insn->adsz == 8, 0);
-        if (host < 0)
+        if (host < 0) {
             e_st_ctx(e, HOST_S0, ctx_slot(guest));
+            t->s0_delta = false;
+        }
         return true;
     }
     tr_ea(t, insn, 0);
@@ -371,11 +394,6 @@ static bool op_bt(Tr *t, const Insn *insn)
 
 /* ---- stack ----------------------------------------------------------------------------------------------------- */
 
-static unsigned stack_size(const Tr *t, const Insn *insn)
-{
-    return t->bits == 64 ? (insn->p66 && !(insn->rex & 8) ? 2 : 8) : insn->opsz;
-}
-
 static void store_sized(Emit *e, unsigned reg, unsigned base, unsigned size)
 {
     if (size == 2)
@@ -385,7 +403,7 @@ static void store_sized(Emit *e, unsigned reg, unsigned base, unsigned size)
 
 static void post_push_reg(Tr *t, const Insn *insn, unsigned guest)
 {
-    store_sized(&t->e, use_reg(t, guest, HOST_S1), HOST_S0, stack_size(t, insn));
+    store_sized(&t->e, use_reg(t, guest, HOST_S1), HOST_S0, tr_stack_size(t, insn));
 }
 
 static void post_push_imm(Tr *t, const Insn *insn, unsigned size)
@@ -416,15 +434,33 @@ static void post_store_saved(Tr *t, const Insn *insn, unsigned size)
 
 static void push_with(Tr *t, const Insn *insn, PostFunc *post, unsigned arg)
 {
-    int size = stack_size(t, insn);
+    int size = tr_stack_size(t, insn);
     tr_stack_ea(t, -size);
     tr_access(t, insn, SEG_SS, size, ACC_W, post, arg);
     tr_stack_adjust(t, -size);
 }
 
+static void op_push_reg(Tr *t, const Insn *insn)
+{
+    unsigned guest = (insn->opcode & 7) | (insn->rex & 1) << 3;
+    if (t->plan[t->at].grouped)
+        tr_push_grouped(t, tr_stack_size(t, insn), guest);
+    else
+        push_with(t, insn, post_push_reg, guest);
+}
+
+static void op_push_imm(Tr *t, const Insn *insn)
+{
+    unsigned size = tr_stack_size(t, insn);
+    if (t->plan[t->at].grouped)
+        tr_push_imm_grouped(t, size, insn_imm(insn, insn->len - insn->imm_off));
+    else
+        push_with(t, insn, post_push_imm, size);
+}
+
 static bool op_push_mem(Tr *t, const Insn *insn)
 {
-    unsigned size = stack_size(t, insn);
+    unsigned size = tr_stack_size(t, insn);
     if (insn->modrm >= 0xc0) {
         push_with(t, insn, post_push_reg, (insn->modrm & 7) | (insn->rex & 1) << 3);
         return true;
@@ -450,7 +486,21 @@ static void write_reg_sized(Tr *t, unsigned guest, unsigned src, unsigned size)
 
 static bool op_pop_reg(Tr *t, const Insn *insn, unsigned guest)
 {
-    unsigned size = stack_size(t, insn);
+    unsigned size = tr_stack_size(t, insn);
+    int host = host_reg(guest);
+    if (t->plan[t->at].grouped && guest != R_RSP) {
+        bool direct = host >= 0 && size != 2;
+        tr_pop_grouped(t, size, direct ? (unsigned)host : HOST_S1);
+        if (!direct)
+            write_reg_sized(t, guest, HOST_S1, size);
+        return true;
+    }
+    if (t->plan[t->at].grouped) {
+        tr_pop_grouped(t, size, HOST_S1);
+        tr_flush_rsp(t);
+        write_reg_sized(t, guest, HOST_S1, size);
+        return true;
+    }
     tr_stack_ea(t, 0);
     tr_access(t, insn, SEG_SS, size, ACC_R, post_load_s1, size);
     if (guest == R_RSP && size == tr_stack_width(t)) {
@@ -470,7 +520,7 @@ static bool op_pop_reg(Tr *t, const Insn *insn, unsigned guest)
 
 static bool op_pop_mem(Tr *t, const Insn *insn)
 {
-    unsigned size = stack_size(t, insn);
+    unsigned size = tr_stack_size(t, insn);
     if (insn->modrm >= 0xc0)
         return op_pop_reg(t, insn, (insn->modrm & 7) | (insn->rex & 1) << 3);
     if (!tr_seg_usable(t, tr_seg(insn), ACC_W))
@@ -487,7 +537,7 @@ static bool op_pop_mem(Tr *t, const Insn *insn)
 static bool op_leave(Tr *t, const Insn *insn)
 {
     Emit *e = &t->e;
-    unsigned size = stack_size(t, insn), width = tr_stack_width(t);
+    unsigned size = tr_stack_size(t, insn), width = tr_stack_width(t);
     if (width == 2)
         e_rr(e, 0, 0x1b7, HOST_S0, R_RBP);
     else
@@ -551,8 +601,8 @@ bool tr_op(Tr *t, const Insn *insn)
     case T_NOP: return true;
     case T_GEN: return op_generic(t, insn);
     case T_LEA: return op_lea(t, insn);
-    case T_PUSH_R: push_with(t, insn, post_push_reg, (insn->opcode & 7) | (insn->rex & 1) << 3); return true;
-    case T_PUSH_I: push_with(t, insn, post_push_imm, stack_size(t, insn)); return true;
+    case T_PUSH_R: op_push_reg(t, insn); return true;
+    case T_PUSH_I: op_push_imm(t, insn); return true;
     case T_PUSH_M: return op_push_mem(t, insn);
     case T_POP_R: return op_pop_reg(t, insn, (insn->opcode & 7) | (insn->rex & 1) << 3);
     case T_POP_M: return op_pop_mem(t, insn);

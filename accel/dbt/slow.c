@@ -143,3 +143,20 @@ void dbt_commit(DbtCtx *ctx, uint64_t ret)
     dbt_after_write(v, ret);
     dbt_fpu_in(v);
 }
+
+/* Makes the page of the stack run at ctx->slow_addr the stack page, or sends the run to the careful block. */
+void dbt_guard(DbtCtx *ctx, uint64_t ret)
+{
+    DbtVcpu *v = dbt_of(ctx->cpu);
+    uint64_t *ret_slot = (uint64_t *)ctx - 1, lin = ctx->slow_addr;
+    unsigned size = ctx->meta >> META_SIZE_SHIFT & META_SIZE_MASK, mode = ctx->meta >> META_MODE_SHIFT & 3;
+    DbtPlace place = { .fault = true };
+    if ((lin & 0xfff) + size <= 4096 && x86_canonical(lin))
+        dbt_place(v, lin, mode, true, &place);
+    if (place.fault || !place.hva || place.ram) {
+        *ret_slot += 5;
+        return;
+    }
+    ctx->sp[mode].tag = lin & ~0xfffull;
+    ctx->sp[mode].delta = (uint64_t)(uintptr_t)place.hva - lin;
+}

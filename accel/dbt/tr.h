@@ -8,7 +8,7 @@ typedef struct Tr Tr;
 typedef void PostFunc(Tr *t, const Insn *insn, unsigned arg);
 
 typedef struct Stub {
-    enum { STUB_ACCESS, STUB_EXEC, STUB_POLL, STUB_LINK } kind;
+    enum { STUB_ACCESS, STUB_EXEC, STUB_POLL, STUB_LINK, STUB_GUARD } kind;
     uint32_t site;           /* rel32 that leads here */
     uint32_t back;           /* after the check */
     uint32_t done;           /* after the access */
@@ -23,6 +23,13 @@ typedef struct Stub {
     uint32_t link;           /* STUB_LINK */
 } Stub;
 
+/* Stack access of one instruction: covered by the guard of its run; span != 0: the guard is in front of it. */
+typedef struct StackPlan {
+    bool grouped;
+    int32_t lo;              /* lowest address of the run, from RSP here */
+    uint16_t span;           /* bytes */
+} StackPlan;
+
 struct Tr {
     Emit e;
     DbtVcpu *v;
@@ -32,6 +39,10 @@ struct Tr {
     uint64_t pc;             /* of the block */
     uint64_t page_end;       /* guest pc of the end of the page */
     Insn insn[MAX_INSNS];
+    StackPlan plan[MAX_INSNS];
+    unsigned at;             /* instruction being emitted */
+    int pend;                /* guest RSP is host R15 plus this */
+    bool s0_delta;           /* S0 holds the stack page's host minus guest address */
     uint16_t host_off[MAX_INSNS + 1];
     unsigned n;
     Stub stubs[MAX_INSNS * 4];
@@ -64,6 +75,8 @@ static inline unsigned use_reg(Tr *t, int guest, unsigned scratch)
     int h = host_reg(guest);
     if (h >= 0)
         return h;
+    if (scratch == HOST_S0)
+        t->s0_delta = false;
     e_ld_ctx(&t->e, scratch, ctx_slot(guest));
     return scratch;
 }
@@ -95,6 +108,24 @@ void tr_poll_stub(Tr *t, uint32_t site, uint64_t target);
 /* The rel32 at site is an exit to be linked to the block at target. */
 void tr_link_stub(Tr *t, uint32_t site, uint64_t target, uint32_t key);
 void tr_emit_stubs(Tr *t);
+
+/* Before an instruction: the stack guard's way out. site is the rel32 of its jcc. */
+void tr_guard_stub(Tr *t, const Insn *insn, uint32_t site, unsigned span);
+
+/* ---- stack.c */
+void tr_stack_plan(Tr *t);
+void tr_stack_guard(Tr *t, const Insn *insn, const StackPlan *plan);
+bool tr_stack_transparent(const Tr *t, unsigned i);
+bool tr_stack_fold(Tr *t, unsigned i);
+/* Applies collected changes of RSP. */
+void tr_flush_rsp(Tr *t);
+/* S0 = host minus guest address of the stack page. */
+void tr_load_delta(Tr *t);
+void tr_push_grouped(Tr *t, unsigned size, int guest);
+void tr_push_imm_grouped(Tr *t, unsigned size, uint64_t imm);
+void tr_pop_grouped(Tr *t, unsigned size, unsigned reg);
+/* Operand size of PUSH, POP. */
+unsigned tr_stack_size(const Tr *t, const Insn *insn);
 
 /* ---- ops.c */
 /* Emits one instruction that is not a control transfer. false: it has to be executed by C. */

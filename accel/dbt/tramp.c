@@ -128,6 +128,59 @@ static uint32_t emit_slow(Emit *e, bool parked)
     return at;
 }
 
+/*
+ * Stack guard miss: S0 = lowest address of the run ^ tag. When the TLB allows writing the whole run, that page becomes the stack page.
+ * Returns 5 bytes further when the run has to go to the careful block.
+ */
+static uint32_t emit_guard(Emit *e, const DbtVcpu *v, unsigned mode, bool parked)
+{
+    static const uint8_t reload[] = { 1, 2, 6, 7, 8, 9 };
+    uint32_t at = e_pos(e);
+    int32_t tag = CTX(sp) + 8 + (int)(mode * sizeof(v->ctx->sp[0]));
+    e_rm(e, 1, 0x33, HOST_S0, 4, tag);
+    e_st_ctx(e, HOST_S0, CTX(slow_addr) + 8);
+    e_tlb_index(e, v->fast_pext, 8);
+    e_rmx(e, 1, 0x33, HOST_S0, 4, HOST_S1, 3, 8 + CTX(wtag) + (int)(mode * TLB_SIZE * 8));
+    e_rr(e, 1, 0x81, 7, HOST_S0); e_d(e, 0xfff);
+    uint8_t *miss = e_short(e, 0x77);
+    e_st_ctx(e, R_RCX, CTX(save_tmp) + 8);
+    e_rm(e, 0, 0x8b, R_RCX, 4, CTX(meta) + 8);
+    e_rr(e, 0, 0xc1, 5, R_RCX); e_b(e, META_SIZE_SHIFT);
+    e_rr(e, 0, 0x81, 4, R_RCX); e_d(e, META_SIZE_MASK);
+    e_rr(e, 1, 0x03, R_RCX, HOST_S0);
+    e_rr(e, 1, 0x81, 7, R_RCX); e_d(e, 0x1000);
+    e_ld_ctx(e, R_RCX, CTX(save_tmp) + 8);
+    uint8_t *cross = e_short(e, 0x77);
+    e_ld_ctx(e, HOST_S0, CTX(slow_addr) + 8);
+    e_rr(e, 1, 0x81, 4, HOST_S0); e_d(e, 0xfffff000);
+    e_st_ctx(e, HOST_S0, tag);
+    e_rmx(e, 1, 0x8b, HOST_S1, 4, HOST_S1, 3, 8 + CTX(addend) + (int)(mode * TLB_SIZE * 8));
+    e_rr(e, 1, 0x2b, HOST_S1, HOST_S0);
+    e_st_ctx(e, HOST_S1, tag + 8);
+    e_b(e, 0xc3);
+    e_here8(e, cross);
+    e_rm(e, 1, 0x83, 0, 4, 0); e_b(e, 5);        /* add qword [rsp], 5 */
+    e_b(e, 0xc3);
+    e_here8(e, miss);
+    e_ld_ctx(e, HOST_S1, CTX(st) + 8);
+    if (parked) {
+        e_st_ctx(e, 0, CTX(flags) + 8);
+        e_ld_ctx(e, 0, CTX(save_rax) + 8);
+    }
+    e_rm(e, 1, 0x89, 0, HOST_S1, ST_GPR(R_RAX));
+    emit_spill(e, 8);
+    emit_call_c(e, HELPER_GUARD);
+    e_ld_ctx(e, HOST_S1, CTX(st) + 8);
+    for (unsigned i = 0; i < G_N_ELEMENTS(reload); i++)
+        e_rm(e, 1, 0x8b, reload[i], HOST_S1, ST_GPR(reload[i]));
+    if (parked)
+        e_ld_ctx(e, 0, CTX(flags) + 8);
+    else
+        e_rm(e, 1, 0x8b, 0, HOST_S1, ST_GPR(R_RAX));
+    e_b(e, 0xc3);
+    return at;
+}
+
 /* A C function that may change any guest register and the flags. */
 static uint32_t emit_helper(Emit *e, unsigned helper)
 {
@@ -154,7 +207,6 @@ void dbt_emit_trampolines(DbtVcpu *v)
     v->tr_exec = emit_exit(e, leave, EXIT_EXEC, true);
     v->tr_poll = emit_exit(e, leave, EXIT_POLL, true);
     v->tr_signal = emit_exit(e, leave, EXIT_SIGNAL, false);
-    v->tr_guard = emit_exit(e, leave, EXIT_GUARD, true);
     for (unsigned parked = 0; parked < 2; parked++) {
         v->tr_slow_raw[parked] = emit_slow(e, parked);
         for (unsigned mode = 0; mode < MODE_COUNT; mode++)
@@ -165,6 +217,9 @@ void dbt_emit_trampolines(DbtVcpu *v)
                 e_jmp(e, v->tr_slow_raw[parked]);
             }
     }
+    for (unsigned mode = 0; mode < MODE_COUNT; mode++)
+        for (unsigned parked = 0; parked < 2; parked++)
+            v->tr_guard[mode][parked] = emit_guard(e, v, mode, parked);
     v->tr_commit = emit_helper(e, HELPER_COMMIT);
     v->tr_string = emit_helper(e, HELPER_STRING);
     for (unsigned mode = 0; mode < MODE_COUNT; mode++) {
@@ -174,6 +229,7 @@ void dbt_emit_trampolines(DbtVcpu *v)
     }
     v->code_start = ROUND_UP_TO(e->p - v->code, 64);
     v->ctx->helper[HELPER_SLOW] = dbt_slow;
+    v->ctx->helper[HELPER_GUARD] = dbt_guard;
     v->ctx->helper[HELPER_COMMIT] = dbt_commit;
     v->ctx->helper[HELPER_STRING] = dbt_string;
 }

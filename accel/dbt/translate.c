@@ -145,18 +145,37 @@ static void analyse(Tr *t)
     }
 }
 
+static void emit_insn(Tr *t, const Insn *insn)
+{
+    bool done = insn->kind != T_EXEC && (tr_is_flow(insn) ? tr_flow(t, insn) : tr_op(t, insn));
+    if (!done) {
+        tr_flush_rsp(t);
+        tr_exec_exit(t, insn);
+    }
+}
+
 static void emit_block(Tr *t)
 {
+    t->pend = 0;
+    t->s0_delta = false;
     for (unsigned i = 0; i < t->n && !t->ended; i++) {
         const Insn *insn = &t->insn[i];
-        t->host_off[i] = t->e.p - (t->v->code + (t->block->host - (uint32_t)(uintptr_t)t->v->code));
-        t->host_off[i + 1] = 0;
-        bool done = insn->kind != T_EXEC && (tr_is_flow(insn) ? tr_flow(t, insn) : tr_op(t, insn));
-        if (!done)
-            tr_exec_exit(t, insn);
+        t->at = i;
+        t->host_off[i] = t->e.p - (uint8_t *)(uintptr_t)t->block->host;
+        bool transparent = tr_stack_transparent(t, i);
+        if (t->plan[i].span)
+            tr_stack_guard(t, insn, &t->plan[i]);
+        if (!tr_stack_fold(t, i)) {
+            if (!transparent) {
+                tr_flush_rsp(t);
+                t->s0_delta = t->s0_delta && t->plan[i].grouped;
+            }
+            emit_insn(t, insn);
+        }
         t->host_off[i + 1] = t->e.p - (uint8_t *)(uintptr_t)t->block->host;
         t->block->n_insns = i + 1;
     }
+    tr_flush_rsp(t);
     if (!t->ended)
         tr_goto(t, tr_next(t, &t->insn[t->n - 1]));
 }
@@ -216,6 +235,7 @@ Block *dbt_translate(DbtVcpu *v, uint64_t pc, uint32_t key)
     b->len = decode_block(t);
     mark_lines(t, pc, b->len);
     analyse(t);
+    tr_stack_plan(t);
     t->e.p = v->code + v->code_used;
     b->checked = e_pos(&t->e);
     tr_checked_entry(t, pc);

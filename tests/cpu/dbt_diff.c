@@ -366,6 +366,8 @@ static unsigned one(Guest *g, uint64_t seed)
         rnd();
     for (unsigned i = 0; i < n; i++)
         len += random_insn(code + len, i + 1 == n);
+    if (getenv("DBT_DIFF_SHOW"))
+        dump("next", code, len);
     Regs start, native;
     randomise(&start);
     for (unsigned i = 0; i < DATA_SIZE; i += 8) {
