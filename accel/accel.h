@@ -33,6 +33,7 @@ typedef struct AccelClass AccelClass;
     /* The registers in the shared CPU state are made current. NULL: they always are outside run. */                     \
     void (*state_fetch)(Vcpu *vcpu);                                                                                     \
     bool manual_clock;            /* CLOCK_GUEST moves by request only */                                                \
+    bool kernel_doorbells;        /* MemNotifiers with an eventfd wake their loop without a vCPU's thread leaving the kernel */ \
     /* Executes exactly one guest instruction (debugger, emulation assist). NULL if it can't. */                         \
     VcpuExit (*step)(Vcpu *vcpu)
 

@@ -11,6 +11,7 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "accel/accel.h"
 #include "system/machine.h"
 
 #define VENDOR_REDHAT 0x1af4
@@ -90,11 +91,22 @@ static void bell_rung(void *opaque)
     virtio_kick_queue(bell->proxy->vdev, bell->queue);
 }
 
+/*
+ * A doorbell costs a wake-up of the device's loop. That pays where the loop has a thread to itself or where the kernel rings it; else
+ * the vCPU, which holds the lock already, does the work at once.
+ */
+static bool bells_pay(const VirtioPci *proxy)
+{
+    const Machine *machine = proxy->pci.dev.machine;
+    return proxy->ioeventfd && (proxy->vdev->dev.domain != machine->domain ||
+                                (machine->accel && accel_class(machine->accel)->kernel_doorbells));
+}
+
 static void add_bells(VirtioPci *proxy)
 {
-    if (!proxy->ioeventfd)
-        return;
     VirtioDevice *vdev = proxy->vdev;
+    if (!bells_pay(proxy))
+        return;
     proxy->n_bells = vdev->n_vqs;
     proxy->bells = g_new0(VirtioPciBell, MAX(proxy->n_bells, 1));
     for (unsigned i = 0; i < proxy->n_bells; i++) {
@@ -406,7 +418,7 @@ static void virtio_pci_finalize(Object *obj)
 static const Property virtio_pci_props[] = {
     PROP_ONOFF("disable-legacy", VirtioPci, disable_legacy, ON_OFF_AUTO_AUTO, "leave out the legacy interface"),
     PROP_BOOL("disable-modern", VirtioPci, disable_modern, false, "leave out the interface of virtio 1.0 and later"),
-    PROP_BOOL("ioeventfd", VirtioPci, ioeventfd, true, "doorbells wake the device's loop; off: the vCPU does the work"),
+    PROP_BOOL("ioeventfd", VirtioPci, ioeventfd, true, "doorbells may wake the loop of the device; off: the vCPU does the work"),
     PROP_BOOL("page-per-vq", VirtioPci, page_per_vq, false, "a page for each queue's doorbell"),
     PROP_U32("vectors", VirtioPci, n_vectors, VECTORS_AUTO, 0, UINT32_MAX, "MSI-X vectors (0: none; default: one per queue and one more)"),
     PROP_END
