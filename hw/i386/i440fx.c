@@ -44,6 +44,7 @@ struct I440fxHost {
     void *reset_opaque;
     MemoryRegion addr_port, data_port;
     MemoryRegion pci_memory;
+    MemoryRegion low_hole;   /* what no PCI device claims between 640 KiB and 1 MiB: not the RAM below */
     PciBus *bus;
     I440fx *bridge;
 };
@@ -93,6 +94,20 @@ static const MemoryRegionOps data_ops = {
     .read = data_read, .write = data_write, .min_access = 1, .max_access = 4, .valid_min = 1, .valid_max = 4,
 };
 
+static uint64_t hole_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return mask_bytes(size);
+}
+
+static void hole_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    /* Nobody claims the cycle. */
+}
+
+static const MemoryRegionOps hole_ops = {
+    .read = hole_read, .write = hole_write, .min_access = 1, .max_access = 8, .valid_max = 8, .unaligned = true,
+};
+
 static void host_reset(Device *dev)
 {
     ((I440fxHost *)dev)->config_addr = 0;
@@ -103,6 +118,8 @@ static bool host_realize(Device *dev, GError **err)
     I440fxHost *host = (I440fxHost *)dev;
 
     memory_region_init(&host->pci_memory, OBJECT(dev), "pci", UINT64_MAX);
+    memory_region_init_io(&host->low_hole, OBJECT(dev), NULL, &hole_ops, host, "pci-low-hole", MIB - VGA_HOLE);
+    memory_region_add(&host->pci_memory, VGA_HOLE, &host->low_hole, -1);
     memory_region_init_io(&host->addr_port, OBJECT(dev), dev->domain, &addr_ops, host, "pci-conf-idx", 4);
     memory_region_init_io(&host->data_port, OBJECT(dev), dev->domain, &data_ops, host, "pci-conf-data", 4);
     memory_region_add(&dev->machine->io_root, 0xcf8, &host->addr_port, 0);
@@ -118,6 +135,7 @@ static void host_unrealize(Device *dev)
 
     memory_region_clear(&host->addr_port);
     memory_region_clear(&host->data_port);
+    memory_region_clear(&host->low_hole);
     memory_region_clear(&host->pci_memory);
 }
 
