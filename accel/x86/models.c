@@ -168,7 +168,6 @@ static void cpu_finalize(Object *obj)
     X86Cpu *cpu = X86_CPU(obj);
     g_free(cpu->vendor);
     g_free(cpu->fault);
-    g_free(cpu->vendor); /* a property of its own kind: the core does not free it */
     g_array_unref(cpu->cpuid);
     if (cpu->native_code)
         munmap(cpu->native_code, 4096);
