@@ -166,7 +166,6 @@ static void cpu_init(Object *obj)
 static void cpu_finalize(Object *obj)
 {
     X86Cpu *cpu = X86_CPU(obj);
-    g_free(cpu->vendor);
     g_free(cpu->fault);
     g_array_unref(cpu->cpuid);
     if (cpu->native_code)
