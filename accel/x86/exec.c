@@ -6,9 +6,6 @@
 #include "accel/x86/features.h"
 #include "accel/x86/isa.h"
 
-/* Instructions on registers and memory that the host executes itself, native.c. */
-unsigned x86_exec_native(X86Cpu *cpu, const Insn *in);
-
 static ExecFunc *exec_table[ZYDIS_MNEMONIC_MAX_VALUE + 1];
 
 static void __attribute__((constructor)) fill_table(void)
@@ -151,7 +148,7 @@ static void decode(X86Cpu *cpu, ZydisDecodedInstruction *zi, ZydisDecodedOperand
     unsigned have = x86_fetch(cpu, buf);
     x86_fpu_out(cpu);
     x86_decoder_init(cpu, x86_code_bits(&cpu->st), &decoder);
-    ZyanStatus status = ZydisDecoderDecodeFull(&decoder, buf, have, zi, ops);
+    ZyanStatus status = x86_decode(&decoder, buf, have, zi, ops);
     if (status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
         x86_fetch_more_fault(cpu, status == ZYDIS_STATUS_NO_MORE_DATA ? have : 15);
     if (!ZYAN_SUCCESS(status))

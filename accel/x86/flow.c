@@ -4,6 +4,8 @@
  */
 #include "accel/x86/internal.h"
 
+#include "accel/x86/isa.h"
+
 unsigned x86_exec_far_jmp_call(X86Cpu *cpu, const Insn *in, bool call);
 unsigned x86_exec_ret_far(X86Cpu *cpu, const Insn *in);
 unsigned x86_exec_mov_sreg(X86Cpu *cpu, const Insn *in);
@@ -16,12 +18,20 @@ unsigned x86_exec_mov_dr(X86Cpu *cpu, const Insn *in);
 
 static bool is_far(const Insn *in) { return in->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
 
+/* Operand size of near branches: 64-bit code has one, but AMD processors honour the 0x66 prefix. */
+static unsigned near_osz(X86Cpu *cpu, const Insn *in)
+{
+    if (in->bits != 64)
+        return in->osz;
+    return in->osz == 2 && x86_is_amd(cpu) ? 2 : 8;
+}
+
 static uint64_t branch_target(X86Cpu *cpu, const Insn *in)
 {
     const ZydisDecodedOperand *op = &in->op[0];
     bool relative = op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op->imm.is_relative;
     uint64_t target = relative ? in->next + op->imm.value.s : x86_op_read(cpu, in, 0);
-    target = in->bits == 64 ? target : x86_trunc(target, in->osz);
+    target = x86_trunc(target, near_osz(cpu, in));
     x86_check_rip(cpu, &cpu->st.seg[SEG_CS], target);
     return target;
 }
@@ -43,7 +53,7 @@ static unsigned exec_call(X86Cpu *cpu, const Insn *in)
         return x86_exec_far_jmp_call(cpu, in, true);
     uint64_t target = branch_target(cpu, in);
     Stack s = x86_stack(cpu);
-    x86_stack_push(cpu, &s, in->next, x86_stack_osz(in));
+    x86_stack_push(cpu, &s, in->next, near_osz(cpu, in));
     x86_stack_commit(cpu, &s);
     return jump_to(cpu, target);
 }
@@ -53,7 +63,7 @@ static unsigned exec_ret(X86Cpu *cpu, const Insn *in)
     if (is_far(in))
         return x86_exec_ret_far(cpu, in);
     Stack s = x86_stack(cpu);
-    uint64_t target = x86_stack_pop(cpu, &s, x86_stack_osz(in));
+    uint64_t target = x86_stack_pop(cpu, &s, near_osz(cpu, in));
     x86_check_rip(cpu, &cpu->st.seg[SEG_CS], target);
     if (in->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         s.sp = (s.sp & ~s.mask) | ((s.sp + (in->op[0].imm.value.u & 0xffff)) & s.mask);
@@ -241,6 +251,17 @@ static unsigned exec_lea(X86Cpu *cpu, const Insn *in)
     return 0;
 }
 
+/* Registers only: the one-byte form that an encoder picks for XCHG EAX, EAX is a NOP, which does not clear the upper half. */
+static unsigned exec_xchg(X86Cpu *cpu, const Insn *in)
+{
+    if (x86_op_is_mem(in, 0) || x86_op_is_mem(in, 1))
+        return x86_exec_native(cpu, in);
+    uint64_t a = x86_op_read(cpu, in, 0), b = x86_op_read(cpu, in, 1);
+    x86_op_write(cpu, in, 0, b);
+    x86_op_write(cpu, in, 1, a);
+    return 0;
+}
+
 static unsigned exec_xlat(X86Cpu *cpu, const Insn *in)
 {
     const ZydisDecodedOperand *mem = NULL;
@@ -385,7 +406,7 @@ void x86_register_flow(ExecFunc **t)
         { ZYDIS_MNEMONIC_PUSHA, exec_pusha }, { ZYDIS_MNEMONIC_PUSHAD, exec_pusha }, { ZYDIS_MNEMONIC_POPA, exec_popa },
         { ZYDIS_MNEMONIC_POPAD, exec_popa }, { ZYDIS_MNEMONIC_ENTER, exec_enter }, { ZYDIS_MNEMONIC_LEAVE, exec_leave },
         { ZYDIS_MNEMONIC_MOV, exec_mov }, { ZYDIS_MNEMONIC_MOVZX, exec_mov }, { ZYDIS_MNEMONIC_MOVSX, exec_movsx },
-        { ZYDIS_MNEMONIC_MOVSXD, exec_movsx }, { ZYDIS_MNEMONIC_LEA, exec_lea }, { ZYDIS_MNEMONIC_XLAT, exec_xlat },
+        { ZYDIS_MNEMONIC_MOVSXD, exec_movsx }, { ZYDIS_MNEMONIC_LEA, exec_lea }, { ZYDIS_MNEMONIC_XCHG, exec_xchg }, { ZYDIS_MNEMONIC_XLAT, exec_xlat },
         { ZYDIS_MNEMONIC_BOUND, exec_bound }, { ZYDIS_MNEMONIC_DIV, exec_div }, { ZYDIS_MNEMONIC_IDIV, exec_div },
         { ZYDIS_MNEMONIC_DAA, exec_daa_das }, { ZYDIS_MNEMONIC_DAS, exec_daa_das }, { ZYDIS_MNEMONIC_AAA, exec_aaa_aas },
         { ZYDIS_MNEMONIC_AAS, exec_aaa_aas }, { ZYDIS_MNEMONIC_AAM, exec_aam }, { ZYDIS_MNEMONIC_AAD, exec_aad },

@@ -426,6 +426,16 @@ static unsigned put_environment(X86Cpu *cpu, const Insn *in, uint8_t *image)
     return 28;
 }
 
+/* The area keeps registers in stack order: a new TOP that leaves the registers where they are turns the order. */
+static void turn_stack(X86Cpu *cpu, unsigned old_top, unsigned new_top)
+{
+    uint8_t *x = fp(cpu);
+    uint64_t image[16];
+    copy_bytes(image, x + XSAVE_ST0, 128);
+    for (unsigned i = 0; i < 8; i++)
+        copy_bytes(x + XSAVE_ST0 + i * 16, &image[((i + new_top - old_top) & 7) * 2], 16);
+}
+
 static void get_environment(X86Cpu *cpu, const Insn *in, const uint8_t *image)
 {
     uint8_t *x = fp(cpu);
@@ -454,6 +464,7 @@ static void get_environment(X86Cpu *cpu, const Insn *in, const uint8_t *image)
     fsw &= 0x7f7f;
     if (fsw & ~fcw & 0x3f)
         fsw |= 0x8080;
+    turn_stack(cpu, ld16(x + XSAVE_FSW) >> 11 & 7, fsw >> 11 & 7);
     st16(x + XSAVE_FCW, fcw);
     st16(x + XSAVE_FSW, fsw);
     st16(x + XSAVE_FOP, fop);

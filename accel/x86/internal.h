@@ -51,6 +51,8 @@ static inline uint64_t x86_trunc(uint64_t v, unsigned bytes) { return v & mask_b
 /* Writes a general register by size in bytes (8-bit: low byte only). */
 void x86_gpr_write(X86Cpu *cpu, unsigned reg, uint64_t value, unsigned size);
 
+/* Instructions on registers and memory that the host executes itself (native.c). */
+unsigned x86_exec_native(X86Cpu *cpu, const Insn *in);
 /* Masked moves, gathers (masked.c): true if it was one and is done. */
 bool x86_exec_masked(X86Cpu *cpu, const Insn *in);
 

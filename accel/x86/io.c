@@ -84,9 +84,9 @@ static unsigned string_io(X86Cpu *cpu, const Insn *in, bool input)
     const ZydisDecodedOperand *mem = &in->op[input ? 0 : 1];
     unsigned size = io_size(mem), seg = x86_operand_seg(mem);
     bool rep = has_rep(in);
+    x86_io_check(cpu, st->gpr[R_RDX], size); /* also when there is nothing to transfer */
     if (rep && !x86_trunc(st->gpr[R_RCX], in->asz))
         return 0;
-    x86_io_check(cpu, st->gpr[R_RDX], size);
     x86_fpu_out(cpu);
     for (unsigned i = 0; i < REP_CHUNK; i++) {
         if (input)

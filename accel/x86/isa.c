@@ -76,9 +76,38 @@ X86Unit x86_isa_unit(const ZydisDecodedInstruction *zi, const ZydisDecodedOperan
         mmx |= is_mmx(ops[i].reg.value);
         vector |= is_vector(ops[i].reg.value);
     }
+    /* conversions from memory to a general register, and control: vector units without a vector operand */
+    switch (zi->meta.isa_set) {
+    case ZYDIS_ISA_SET_SSE: case ZYDIS_ISA_SET_SSE2:
+        vector |= zi->meta.category == ZYDIS_CATEGORY_CONVERT;
+        break;
+    case ZYDIS_ISA_SET_AVX: case ZYDIS_ISA_SET_AVX2:
+        vector = true;
+        break;
+    default:
+        break;
+    }
     if (vector)
         return zi->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? X86_UNIT_AVX : X86_UNIT_SSE;
     return mmx ? X86_UNIT_MMX : X86_UNIT_NONE;
+}
+
+bool x86_isa_waits(const ZydisDecodedInstruction *zi, const ZydisDecodedOperand *ops)
+{
+    switch (zi->mnemonic) {
+    case ZYDIS_MNEMONIC_EMMS:
+        return true;
+    case ZYDIS_MNEMONIC_FNCLEX: case ZYDIS_MNEMONIC_FNINIT: case ZYDIS_MNEMONIC_FNSTSW: case ZYDIS_MNEMONIC_FNSTCW:
+    case ZYDIS_MNEMONIC_FNSTENV: case ZYDIS_MNEMONIC_FNSAVE: case ZYDIS_MNEMONIC_FENI8087_NOP:
+    case ZYDIS_MNEMONIC_FDISI8087_NOP: case ZYDIS_MNEMONIC_FSETPM287_NOP:
+        return false;
+    default:
+        break;
+    }
+    for (unsigned i = 0; i < zi->operand_count; i++)
+        if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER && is_mmx(ops[i].reg.value))
+            return true;
+    return x86_isa_unit(zi, ops) == X86_UNIT_X87;
 }
 
 int x86_unit_fault(const X86Cpu *cpu, X86Unit unit)
@@ -128,6 +157,7 @@ void x86_decoder_init(const X86Cpu *cpu, unsigned bits, ZydisDecoder *decoder)
     static const ZydisStackWidth widths[] = { ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64 };
     unsigned n = bits / 32;
     ZydisDecoderInit(decoder, modes[n], widths[n]);
+    ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, x86_is_amd(cpu));
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
@@ -135,4 +165,22 @@ void x86_decoder_init(const X86Cpu *cpu, unsigned bits, ZydisDecoder *decoder)
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_WBNOINVD, ZYAN_FALSE);
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_LZCNT, x86_has(cpu, X86_FEAT_ABM));
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_TZCNT, x86_has(cpu, X86_FEAT_BMI1));
+}
+
+ZyanStatus x86_decode(const ZydisDecoder *decoder, const uint8_t *code, unsigned len, ZydisDecodedInstruction *zi,
+                      ZydisDecodedOperand *ops)
+{
+    ZyanStatus status = ZydisDecoderDecodeFull(decoder, code, len, zi, ops);
+    if (!ZYAN_SUCCESS(status))
+        return status;
+    /* Zydis 4.0: a SIB byte without base has one after all when 0x67 and REX.B are there */
+    bool no_base = (zi->attributes & ZYDIS_ATTRIB_HAS_SIB) && zi->raw.sib.base == 5 && zi->raw.modrm.mod == 0;
+    for (unsigned i = 0; no_base && i < zi->operand_count_visible; i++) {
+        if (ops[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+            continue;
+        ops[i].mem.base = ZYDIS_REGISTER_NONE;
+        ops[i].mem.disp.has_displacement = ZYAN_TRUE;
+        ops[i].mem.disp.value = zi->raw.disp.value;
+    }
+    return status;
 }

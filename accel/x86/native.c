@@ -4,7 +4,7 @@
  *
  * What could fault is checked before: presence, unit, segment, page, alignment. RAM inside one page is operated on in place, so that
  * LOCK keeps its meaning; anything else goes through a bounce buffer. Unmasked SIMD exceptions are found by running with all of them
- * masked and looking at the flags (an exact tiny result with the underflow exception unmasked is the one case that escapes).
+ * masked and looking at the flags.
  */
 #include "accel/x86/internal.h"
 
@@ -12,8 +12,6 @@
 
 #include "accel/x86/features.h"
 #include "accel/x86/isa.h"
-
-unsigned x86_exec_native(X86Cpu *cpu, const Insn *in);
 
 /* Fields at these offsets are used by the assembly below. */
 typedef struct Frame {
@@ -178,7 +176,7 @@ static int64_t bit_displacement(X86Cpu *cpu, const Insn *in, unsigned size)
     return (bit >> (size == 8 ? 6 : size == 4 ? 5 : 4)) * (int64_t)size;
 }
 
-static void find_memory(X86Cpu *cpu, const Insn *in, Operand *m)
+static void find_memory(X86Cpu *cpu, const Insn *in, X86Unit unit, Operand *m)
 {
     m->index = -1;
     m->direct = NULL;
@@ -198,7 +196,9 @@ static void find_memory(X86Cpu *cpu, const Insn *in, Operand *m)
     if (align && (m->lin & (align - 1)))
         x86_fault(cpu, EXC_GP, 0);
     if (m->write) {
-        m->direct = x86_atomic_ptr(cpu, m->lin, m->size, &m->ref);
+        /* vector stores can't be locked, and some must not happen after all: VCVTPS2PH with an unmasked exception */
+        if (unit == X86_UNIT_NONE)
+            m->direct = x86_atomic_ptr(cpu, m->lin, m->size, &m->ref);
         if (!m->direct)
             x86_probe(cpu, m->lin, m->size, X86_WRITE);
     }
@@ -220,6 +220,8 @@ static void write_memory(X86Cpu *cpu, const Operand *m)
 
 #define MXCSR_FLAGS 0x3fu
 #define MXCSR_MASKS 0x1f80u
+#define MXCSR_UM 0x800u
+#define MXCSR_FTZ 0x8000u
 
 static void copy_area(uint8_t *to, const uint8_t *from)
 {
@@ -232,24 +234,15 @@ static uint64_t host_xmask(X86Cpu *cpu)
     return x86_has(cpu, X86_FEAT_AVX) ? 7 : 3;
 }
 
-/* Instructions that do not look at pending x87 exceptions. */
-static bool x87_no_wait(ZydisMnemonic m)
-{
-    return m == ZYDIS_MNEMONIC_FNCLEX || m == ZYDIS_MNEMONIC_FNINIT || m == ZYDIS_MNEMONIC_FNSTSW ||
-           m == ZYDIS_MNEMONIC_FNSTCW || m == ZYDIS_MNEMONIC_FENI8087_NOP || m == ZYDIS_MNEMONIC_FDISI8087_NOP ||
-           m == ZYDIS_MNEMONIC_FSETPM287_NOP;
-}
-
 static void check_unit(X86Cpu *cpu, const Insn *in, X86Unit unit)
 {
     int vector = x86_unit_fault(cpu, unit);
     if (vector >= 0)
         x86_fault(cpu, vector, 0);
-    bool waits = unit == X86_UNIT_MMX || (unit == X86_UNIT_X87 && !x87_no_wait(in->zi->mnemonic));
     if (unit == X86_UNIT_NONE)
         return;
     x86_fpu_out(cpu);
-    if (waits && (ld16(cpu->st.xsave + XSAVE_FSW) & 0x80))
+    if (x86_isa_waits(in->zi, in->op) && (ld16(cpu->st.xsave + XSAVE_FSW) & 0x80))
         x86_fault(cpu, EXC_MF, 0);
 }
 
@@ -283,7 +276,10 @@ static bool run_with_unit(X86Cpu *cpu, Frame *f)
     /* the whole area is meant, whatever the components' use bits say */
     st64(area + XSAVE_HEADER, f->xmask);
     st64(area + XSAVE_HEADER + 8, 0);
-    st32(area + XSAVE_MXCSR, (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS);
+    uint32_t run_mxcsr = (mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS;
+    if (!(mxcsr & MXCSR_UM)) /* underflow unmasked: an exact tiny result counts too, which a masked run tells only when it flushes */
+        run_mxcsr |= MXCSR_FTZ;
+    st32(area + XSAVE_MXCSR, run_mxcsr);
     x86_native_run(f);
     uint32_t raised = ld32(area + XSAVE_MXCSR) & MXCSR_FLAGS;
     uint32_t unmasked = raised & ~(mxcsr >> 7);
@@ -336,7 +332,7 @@ unsigned x86_exec_native(X86Cpu *cpu, const Insn *in)
     X86Unit unit = x86_isa_unit(in->zi, in->op);
     check_unit(cpu, in, unit);
     Operand m;
-    find_memory(cpu, in, &m);
+    find_memory(cpu, in, unit, &m);
     uint32_t used = used_registers(in);
     Plan plan = { .mem = m.index, .address = m.direct ? m.direct : m.bounce };
     plan.base = take_free(&used);

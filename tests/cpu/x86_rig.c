@@ -23,21 +23,38 @@ static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 }
 static const MemoryRegionOps window_ops = { .read = window_read, .write = window_write, .max_access = 8 };
 
-Rig *rig_new(const char *cpu_type)
+/* What vcpu_start does, less the thread. */
+static void start(Rig *rig)
+{
+    g_autoptr(GError) err = NULL;
+    Vcpu *v = &rig->cpu->vcpu;
+    v->accel = rig->machine->accel;
+    v->mem = rig->machine->mem;
+    v->io = rig->machine->io;
+    v->mem_view = address_space_view_ref(v->mem);
+    v->io_view = address_space_view_ref(v->io);
+    const AccelClass *klass = accel_class(v->accel);
+    if (klass->vcpu_init && !klass->vcpu_init(v->accel, v, &err))
+        g_error("%s", err->message);
+}
+
+Rig *rig_new(const char *cpu_type) { return rig_new_accel(cpu_type, "table"); }
+
+Rig *rig_new_accel(const char *cpu_type, const char *accel)
 {
     g_autoptr(GError) err = NULL;
     Rig *rig = g_new0(Rig, 1);
     rig->machine = (Machine *)object_new("none-machine", &err);
     g_assert_no_error(err);
     domain_lock(rig->machine->domain);
-    g_assert_true(accel_select(rig->machine, (const char *[]) { "table", NULL }, &err));
+    g_assert_true(accel_select(rig->machine, (const char *[]) { accel, NULL }, &err));
     g_assert_true(memory_region_init_ram(&rig->region, NULL, "ram", RIG_RAM, &err));
     memory_region_add(&rig->machine->mem_root, 0, &rig->region, 0);
     memory_region_init_io(&rig->window, NULL, rig->machine->domain, &window_ops, rig, "window", 0x1000);
     memory_region_add(&rig->machine->mem_root, RIG_MMIO, &rig->window, 0);
     rig->cpu = x86_cpu_new(rig->machine, cpu_type, 0, &err);
     g_assert_no_error(err);
-    g_assert_true(vcpu_start(&rig->cpu->vcpu, &err));
+    start(rig);
     domain_unlock(rig->machine->domain);
     rig->st = &rig->cpu->st;
     rig->ram = rig->region.ram->host;
@@ -47,7 +64,12 @@ Rig *rig_new(const char *cpu_type)
 void rig_free(Rig *rig)
 {
     domain_lock(rig->machine->domain);
-    vcpu_destroy(&rig->cpu->vcpu);
+    const AccelClass *klass = accel_class(rig->cpu->vcpu.accel);
+    if (klass->vcpu_destroy)
+        klass->vcpu_destroy(&rig->cpu->vcpu);
+    mem_view_unref(rig->cpu->vcpu.mem_view);
+    mem_view_unref(rig->cpu->vcpu.io_view);
+    rig->cpu->vcpu.mem_view = rig->cpu->vcpu.io_view = NULL;
     device_unrealize(&rig->cpu->vcpu.dev);
     memory_region_clear(&rig->window);
     memory_region_clear(&rig->region);

@@ -32,6 +32,8 @@ typedef struct Rig {
 } Rig;
 
 Rig *rig_new(const char *cpu_type);
+/* The same under another accelerator, whose run function the test calls itself. */
+Rig *rig_new_accel(const char *cpu_type, const char *accel);
 void rig_free(Rig *rig);
 /* Power-on state, RAM cleared. */
 void rig_reset(Rig *rig);
