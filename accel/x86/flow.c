@@ -4,8 +4,6 @@
  */
 #include "accel/x86/internal.h"
 
-#include "accel/x86/isa.h"
-
 unsigned x86_exec_far_jmp_call(X86Cpu *cpu, const Insn *in, bool call);
 unsigned x86_exec_ret_far(X86Cpu *cpu, const Insn *in);
 unsigned x86_exec_mov_sreg(X86Cpu *cpu, const Insn *in);
@@ -18,20 +16,15 @@ unsigned x86_exec_mov_dr(X86Cpu *cpu, const Insn *in);
 
 static bool is_far(const Insn *in) { return in->zi->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
 
-/* Operand size of near branches: 64-bit code has one, but AMD processors honour the 0x66 prefix. */
-static unsigned near_osz(X86Cpu *cpu, const Insn *in)
-{
-    if (in->bits != 64)
-        return in->osz;
-    return in->osz == 2 && x86_is_amd(cpu) ? 2 : 8;
-}
+/* Operand size of near branches: 64-bit code has one. (AMD processors honour 0x66 there; nothing uses it.) */
+static unsigned near_osz(const Insn *in) { return in->bits == 64 ? 8 : in->osz; }
 
 static uint64_t branch_target(X86Cpu *cpu, const Insn *in)
 {
     const ZydisDecodedOperand *op = &in->op[0];
     bool relative = op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && op->imm.is_relative;
     uint64_t target = relative ? in->next + op->imm.value.s : x86_op_read(cpu, in, 0);
-    target = x86_trunc(target, near_osz(cpu, in));
+    target = x86_trunc(target, near_osz(in));
     x86_check_rip(cpu, &cpu->st.seg[SEG_CS], target);
     return target;
 }
@@ -53,7 +46,7 @@ static unsigned exec_call(X86Cpu *cpu, const Insn *in)
         return x86_exec_far_jmp_call(cpu, in, true);
     uint64_t target = branch_target(cpu, in);
     Stack s = x86_stack(cpu);
-    x86_stack_push(cpu, &s, in->next, near_osz(cpu, in));
+    x86_stack_push(cpu, &s, in->next, near_osz(in));
     x86_stack_commit(cpu, &s);
     return jump_to(cpu, target);
 }
@@ -63,7 +56,7 @@ static unsigned exec_ret(X86Cpu *cpu, const Insn *in)
     if (is_far(in))
         return x86_exec_ret_far(cpu, in);
     Stack s = x86_stack(cpu);
-    uint64_t target = x86_stack_pop(cpu, &s, near_osz(cpu, in));
+    uint64_t target = x86_stack_pop(cpu, &s, near_osz(in));
     x86_check_rip(cpu, &cpu->st.seg[SEG_CS], target);
     if (in->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
         s.sp = (s.sp & ~s.mask) | ((s.sp + (in->op[0].imm.value.u & 0xffff)) & s.mask);

@@ -157,7 +157,6 @@ void x86_decoder_init(const X86Cpu *cpu, unsigned bits, ZydisDecoder *decoder)
     static const ZydisStackWidth widths[] = { ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64 };
     unsigned n = bits / 32;
     ZydisDecoderInit(decoder, modes[n], widths[n]);
-    ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_AMD_BRANCHES, x86_is_amd(cpu));
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_KNC, ZYAN_FALSE);
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
     ZydisDecoderEnableMode(decoder, ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);

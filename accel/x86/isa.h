@@ -28,9 +28,6 @@ static inline bool x86_isa_vex_refused(const X86State *st, const ZydisDecodedIns
  */
 unsigned x86_isa_alignment(const ZydisDecodedInstruction *zi, unsigned size);
 
-/* Vendors differ in a few encodings: AMD processors honour the 0x66 prefix on near branches in 64-bit code (rip & 0xffff). */
-static inline bool x86_is_amd(const X86Cpu *cpu) { return ld32(cpu->vendor) == 0x68747541u; } /* "Auth" */
-
 /* Decoder for code of 16, 32 or 64 bits that reads the reused encodings (TZCNT, LZCNT, ENDBR..) as this CPU does. */
 void x86_decoder_init(const X86Cpu *cpu, unsigned bits, ZydisDecoder *decoder);
 /* ZydisDecoderDecodeFull, with what it gets wrong put right. */
