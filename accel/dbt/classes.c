@@ -4,6 +4,9 @@
  */
 #include "accel/dbt/classes.h"
 
+#include "accel/x86/features.h"
+#include "accel/x86/isa.h"
+
 #define CLASSES_BITS 13
 
 void dbt_classes_init(DbtVcpu *v)
@@ -248,13 +251,30 @@ static void learn_flags(OpClass *cls, const ZydisDecodedInstruction *zi)
     }
 }
 
-static ZydisDecoder make_decoder(unsigned bits)
+/* The guest's CPU has it: else it is an undefined opcode, whatever the host makes of it. */
+static bool guest_has(DbtVcpu *v, const ZydisDecodedInstruction *zi)
 {
-    ZydisDecoder d;
-    ZydisDecoderInit(&d, bits == 64 ? ZYDIS_MACHINE_MODE_LONG_64 : bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 :
-                     ZYDIS_MACHINE_MODE_LONG_COMPAT_16,
-                     bits == 64 ? ZYDIS_STACK_WIDTH_64 : bits == 32 ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
-    return d;
+    int feature = x86_isa_feature(zi);
+    return feature != X86_ISA_NEVER && (feature < 0 || x86_has(v->cpu, feature));
+}
+
+/* Encodings that mean another instruction where a feature is missing: F3 BSF is TZCNT to a host that has it. */
+static bool host_reads_it_otherwise(const Insn *insn, const ZydisDecodedInstruction *zi)
+{
+    return insn->rep == 0xf3 && (zi->mnemonic == ZYDIS_MNEMONIC_BSF || zi->mnemonic == ZYDIS_MNEMONIC_BSR);
+}
+
+static bool needs_c(ZydisMnemonic m)
+{
+    switch (m) {
+    case ZYDIS_MNEMONIC_CLWB: case ZYDIS_MNEMONIC_CLFLUSHOPT: /* 66 is part of the opcode, which emitting anew would drop */
+    /* masked-out elements must not fault */
+    case ZYDIS_MNEMONIC_VMASKMOVPS: case ZYDIS_MNEMONIC_VMASKMOVPD: case ZYDIS_MNEMONIC_VPMASKMOVD:
+    case ZYDIS_MNEMONIC_VPMASKMOVQ:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static OpClass *class_slot(DbtVcpu *v, uint32_t key)
@@ -269,13 +289,14 @@ static OpClass *class_slot(DbtVcpu *v, uint32_t key)
 int dbt_class_learn(DbtVcpu *v, const Insn *insn, const uint8_t *p, unsigned max, unsigned bits, unsigned imm_pos,
                     const OpClass **out)
 {
-    ZydisDecoder decoder = make_decoder(bits);
+    ZydisDecoder decoder;
+    x86_decoder_init(v->cpu, bits, &decoder);
     ZydisDecodedInstruction zi;
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
-    ZyanStatus status = ZydisDecoderDecodeFull(&decoder, p, max > 15 ? 15 : max, &zi, ops);
+    ZyanStatus status = x86_decode(&decoder, p, max > 15 ? 15 : max, &zi, ops);
     if (status == ZYDIS_STATUS_NO_MORE_DATA)
         return max >= 15 ? -1 : 0;
-    if (!ZYAN_SUCCESS(status) || zi.length < imm_pos || zi.length - imm_pos > 8)
+    if (!ZYAN_SUCCESS(status) || zi.length < imm_pos || zi.length - imm_pos > 8 || !guest_has(v, &zi))
         return -1;
     OpClass cls = { .key = class_key(insn, bits), .kind = T_GEN, .imm_len = zi.length - imm_pos, .mnemonic = zi.mnemonic };
     for (unsigned i = 0; i < zi.operand_count; i++) {
@@ -299,6 +320,8 @@ int dbt_class_learn(DbtVcpu *v, const Insn *insn, const uint8_t *p, unsigned max
         cls.mem_size = 512;
     }
     learn_kind(&cls, insn, &zi);
+    if (host_reads_it_otherwise(insn, &zi) || needs_c(zi.mnemonic))
+        cls.kind = T_EXEC;
     learn_flags(&cls, &zi);
     OpClass *slot = class_slot(v, cls.key);
     *slot = cls;

@@ -4,6 +4,8 @@
  */
 #include "accel/dbt/run.h"
 
+#include "accel/x86/isa.h"
+
 static void copy_xsave(void *to, const void *from)
 {
     uint64_t n = X86_XSAVE_SIZE / 8;
@@ -123,12 +125,6 @@ static const X86EngineOps engine_ops = {
 
 /* ---- one instruction by C -------------------------------------------------------------------------------------- */
 
-static ZydisMachineMode machine_mode(unsigned bits, bool real)
-{
-    return bits == 64 ? ZYDIS_MACHINE_MODE_LONG_64 : bits == 32 ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 :
-           real ? ZYDIS_MACHINE_MODE_REAL_16 : ZYDIS_MACHINE_MODE_LONG_COMPAT_16;
-}
-
 /* Decodes at rip through a cache of what was decoded before. */
 static ExecInsn *decode_exec(DbtVcpu *v)
 {
@@ -158,9 +154,8 @@ static ExecInsn *decode_exec(DbtVcpu *v)
     e->insn.length = 0;
     dbt_fpu_out(cpu);
     ZydisDecoder decoder;
-    ZydisDecoderInit(&decoder, machine_mode(bits, !x86_protected(st)),
-                     bits == 64 ? ZYDIS_STACK_WIDTH_64 : st->seg[SEG_SS].attr & SEG_ATTR_DB ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_16);
-    ZyanStatus status = ZydisDecoderDecodeFull(&decoder, buf, have, &e->insn, e->ops);
+    x86_decoder_init(cpu, bits, &decoder);
+    ZyanStatus status = x86_decode(&decoder, buf, have, &e->insn, e->ops);
     if (status == ZYDIS_STATUS_NO_MORE_DATA)
         x86_fetch_more_fault(cpu, have);
     if (status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)

@@ -344,7 +344,7 @@ void x86_register_system(ExecFunc **t)
         { ZYDIS_MNEMONIC_SFENCE, exec_fence }, { ZYDIS_MNEMONIC_NOP, exec_nop }, { ZYDIS_MNEMONIC_PAUSE, exec_pause },
         { ZYDIS_MNEMONIC_ENDBR32, exec_nop }, { ZYDIS_MNEMONIC_ENDBR64, exec_nop },
         { ZYDIS_MNEMONIC_PREFETCH, exec_nop }, { ZYDIS_MNEMONIC_PREFETCHW, exec_nop },
-        { ZYDIS_MNEMONIC_PREFETCHNTA, exec_nop }, { ZYDIS_MNEMONIC_PREFETCHT0, exec_nop },
+        { ZYDIS_MNEMONIC_PREFETCHNTA, exec_nop }, { ZYDIS_MNEMONIC_PREFETCHWT1, exec_nop }, { ZYDIS_MNEMONIC_PREFETCHT0, exec_nop },
         { ZYDIS_MNEMONIC_PREFETCHT1, exec_nop }, { ZYDIS_MNEMONIC_PREFETCHT2, exec_nop },
         { ZYDIS_MNEMONIC_UD0, exec_ud }, { ZYDIS_MNEMONIC_UD1, exec_ud }, { ZYDIS_MNEMONIC_UD2, exec_ud },
         { ZYDIS_MNEMONIC_RSM, exec_ud }, { ZYDIS_MNEMONIC_VMCALL, exec_ud }, { ZYDIS_MNEMONIC_VMMCALL, exec_ud },
