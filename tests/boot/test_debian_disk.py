@@ -47,7 +47,7 @@ def main():
             serial = guest.serial
             log_in(serial)
             assert "1267650600228229401496703205376" in run(serial, "python3 -c 'print(2**100)'")
-            run(serial, "printf '#include <stdio.h>\\nint main(void){printf(\"gcc says %d\\\\n\", 6 * 7);}' >/root/t.c")
+            run(serial, "printf '#include <stdio.h>\\nint main(void){printf(\"gcc says %%d\\\\n\", 6 * 7);}' >/root/t.c")
             assert "gcc says 42" in run(serial, "gcc -O2 -o /root/t /root/t.c && /root/t", 300)
             run(serial, "python3 -c \"import random; random.seed(7); open('/root/data','wb')"
                         ".write(bytes(random.choices(b'the quick brown fox\\n', k=200_000)))\"")
