@@ -52,6 +52,7 @@ struct X86Cpu {
     uint32_t host_phys_bits_limit;
     int32_t topo_ids[4];        /* socket-id, die-id, core-id, thread-id as given, -1 if not */
     Device *apic;               /* NULL without */
+    unsigned pauses;            /* PAUSE instructions executed; vCPU thread only */
     const X86ApicOps *apic_ops;
     const X86EngineOps *engine; /* hooks of whoever executes, set by AccelClass.vcpu_init; NULL without */
     void **fault_jmp;           /* where faults go: a void *[5] for __builtin_setjmp, on the stack of the run loop */

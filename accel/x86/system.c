@@ -3,7 +3,11 @@
  */
 #include "accel/x86/internal.h"
 
+#include <sched.h>
+
 #include "accel/x86/features.h"
+
+#define PAUSES_PER_YIELD 8
 
 static void need_cpl0(X86Cpu *cpu)
 {
@@ -299,7 +303,15 @@ static unsigned exec_fence(X86Cpu *cpu, const Insn *in)
 }
 
 static unsigned exec_nop(X86Cpu *cpu, const Insn *in) { return 0; }
-static unsigned exec_pause(X86Cpu *cpu, const Insn *in) { return X86_EXEC_END; }
+
+/* A vCPU that spins waits for another one, whose thread may be waiting for this very host core. */
+static unsigned exec_pause(X86Cpu *cpu, const Insn *in)
+{
+    if (++cpu->pauses % PAUSES_PER_YIELD == 0)
+        sched_yield();
+    return X86_EXEC_END;
+}
+
 static unsigned exec_ud(X86Cpu *cpu, const Insn *in) { x86_fault(cpu, EXC_UD, 0); }
 
 static unsigned random_result(X86Cpu *cpu, const Insn *in, uint64_t value, bool ok)
