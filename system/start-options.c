@@ -251,6 +251,9 @@ bool start_apply_machine_props(const Config *c, Machine *m, GError **err)
     static const char *const taken[] = { "type", "accel", "kernel", "initrd", "append", "firmware", NULL };
     const char *text = NULL;
     m->hpet = m->acpi = true;
+    /* Firmware shows its messages on the first serial port then. */
+    if (c->nographic && object_property_find(m->obj.klass, "graphics") && !object_set_bool(&m->obj, "graphics", false, err))
+        return false;
     if (c->machine) {
         static const struct { const char *key; size_t offset; } texts[] = {
             { "kernel", offsetof(BootConfig, kernel) }, { "initrd", offsetof(BootConfig, initrd) },

@@ -159,6 +159,85 @@ static char *slot_name(unsigned slot)
     return g_strdup_printf("S%02X", PCI_DEVFN(slot, 0));
 }
 
+/* PCI Firmware Specification 3.1 §4.6: device names. E5C937D0-3553-4D7A-9117-EA4D19C3434D */
+static const uint8_t pci_dsm_uuid[16] = {
+    0xd0, 0x37, 0xc9, 0xe5, 0x53, 0x35, 0x7a, 0x4d, 0x91, 0x17, 0xea, 0x4d, 0x19, 0xc3, 0x43, 0x4d,
+};
+#define DSM_QUERY 0
+#define DSM_DEVICE_NAME 7
+
+/* If (term == value), opened. */
+static void if_equal_begin(Aml *a, uint8_t term, unsigned value)
+{
+    aml_if_begin(a);
+    aml_op(a, AML_LEQUAL);
+    aml_op(a, term);
+    aml_int(a, value);
+}
+
+static void return_byte_buffer(Aml *a, uint8_t value)
+{
+    aml_op(a, AML_RETURN);
+    aml_buffer(a, &value, 1);
+}
+
+/* PIDX (slot): the acpi-index= of its function 0, 0 without. PDSM (uuid, revision, function, slot): _DSM of a slot. */
+static void device_names(Aml *a)
+{
+    aml_method_begin(a, "PIDX", 1, false);
+    aml_acquire(a, "BLCK");
+    aml_op(a, AML_STORE);
+    aml_int(a, 0);
+    aml_path(a, "BNUM");
+    aml_op(a, AML_STORE);
+    aml_op(a, AML_SHIFT_LEFT);
+    aml_int(a, 1);
+    aml_op(a, AML_ARG0);
+    aml_null_target(a);
+    aml_path(a, "PIDR");
+    aml_op(a, AML_STORE);
+    aml_path(a, "PIDR");
+    aml_op(a, AML_LOCAL0);
+    aml_release(a, "BLCK");
+    aml_op(a, AML_RETURN);
+    aml_op(a, AML_LOCAL0);
+    aml_end(a);
+
+    aml_method_begin(a, "PDSM", 4, true);
+    aml_op(a, AML_STORE);
+    aml_path(a, "PIDX");
+    aml_op(a, AML_ARG3);
+    aml_op(a, AML_LOCAL0);
+    aml_if_begin(a);
+    aml_op(a, AML_LAND);
+    aml_op(a, AML_LEQUAL);
+    aml_op(a, AML_ARG0);
+    aml_buffer(a, pci_dsm_uuid, sizeof(pci_dsm_uuid));
+    aml_op(a, AML_LOCAL0);
+    if_equal_begin(a, AML_ARG2, DSM_QUERY);
+    return_byte_buffer(a, 1u << DSM_QUERY | 1u << DSM_DEVICE_NAME);
+    aml_end(a);
+    if_equal_begin(a, AML_ARG2, DSM_DEVICE_NAME);
+    aml_op(a, AML_STORE);
+    aml_package_begin(a, 2);
+    aml_int(a, 0);
+    aml_string(a, "");
+    aml_end(a);
+    aml_op(a, AML_LOCAL1);
+    aml_op(a, AML_STORE);
+    aml_op(a, AML_LOCAL0);
+    aml_op(a, AML_INDEX);
+    aml_op(a, AML_LOCAL1);
+    aml_int(a, 0);
+    aml_null_target(a);
+    aml_op(a, AML_RETURN);
+    aml_op(a, AML_LOCAL1);
+    aml_end(a);
+    aml_end(a);
+    return_byte_buffer(a, 0);
+    aml_end(a);
+}
+
 static void hotplug_slot(Aml *a, unsigned slot)
 {
     g_autofree char *name = slot_name(slot);
@@ -168,6 +247,14 @@ static void hotplug_slot(Aml *a, unsigned slot)
     aml_name_int(a, "_SUN", slot);
     aml_method_begin(a, "_EJ0", 1, false);
     aml_path(a, "PCEJ");
+    aml_path(a, "_SUN");
+    aml_end(a);
+    aml_method_begin(a, "_DSM", 4, true);
+    aml_op(a, AML_RETURN);
+    aml_path(a, "PDSM");
+    aml_op(a, AML_ARG0);
+    aml_op(a, AML_ARG1);
+    aml_op(a, AML_ARG2);
     aml_path(a, "_SUN");
     aml_end(a);
     aml_end(a);
@@ -205,9 +292,10 @@ static void pci_hotplug(Aml *a)
     aml_field_begin(a, "SEJ", AML_FIELD_DWORD | AML_FIELD_WRITE_ZEROS);
     aml_field_unit(a, "B0EJ", 32);
     aml_end(a);
-    aml_op_region(a, "BNMR", AML_SPACE_IO, ACPI_PCIHP_BASE + 0x10, 4);
+    aml_op_region(a, "BNMR", AML_SPACE_IO, ACPI_PCIHP_BASE + 0x10, 8);
     aml_field_begin(a, "BNMR", AML_FIELD_DWORD | AML_FIELD_WRITE_ZEROS);
     aml_field_unit(a, "BNUM", 32);
+    aml_field_unit(a, "PIDR", 32);
     aml_end(a);
     aml_mutex(a, "BLCK");
 
@@ -225,6 +313,7 @@ static void pci_hotplug(Aml *a)
     aml_release(a, "BLCK");
     aml_end(a);
 
+    device_names(a);
     for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
         if (slot != SCI_SLOT)
             hotplug_slot(a, slot);

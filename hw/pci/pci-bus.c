@@ -33,6 +33,25 @@ static bool address_is_free(PciBus *bus, PciDevice *pci, GError **err)
     return true;
 }
 
+/* The guest learns it from the hot-plug controller, and each device needs its own. */
+static bool acpi_index_is_free(const PciBus *bus, const PciDevice *pci, GError **err)
+{
+    if (!pci->acpi_index)
+        return true;
+    if (!bus->hotplug_announce || PCI_FUNC(pci->devfn)) {
+        error_set(err, "%s: acpi-index is for function 0 of slots with ACPI PCI hot-plug", object_type_name(OBJECT(pci)));
+        return false;
+    }
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        if (bus->devices[devfn] && bus->devices[devfn]->acpi_index == pci->acpi_index) {
+            error_set(err, "%s: acpi-index %u is taken by the device at %02x.%x", object_type_name(OBJECT(pci)), pci->acpi_index,
+                      PCI_SLOT(devfn), PCI_FUNC(devfn));
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool choose_address(PciBus *bus, PciDevice *pci, GError **err)
 {
     if (pci->devfn >= 0)
@@ -99,7 +118,7 @@ static bool pci_bus_plug(Bus *base, Device *dev, GError **err)
     PciBus *bus = PCI_BUS(base);
     PciDevice *pci = PCI_DEVICE(dev);
 
-    if (!choose_address(bus, pci, err))
+    if (!choose_address(bus, pci, err) || !acpi_index_is_free(bus, pci, err))
         return false;
     pci->config_size = PCI_CONFIG_SIZE;
     pci->config = g_malloc0(pci->config_size);

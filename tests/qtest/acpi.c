@@ -155,6 +155,11 @@ static void test_hotplug_limits(void)
 {
     /* the board's own functions stay; a reset carries a pending request out */
     QtEmu *q = start_pm("-device virtio-rng-pci,id=cold,addr=3");
+    json_object_put(qt_qmp(q, "device_add", "{'driver': 'virtio-rng-pci', 'id': 'r', 'addr': '0x6', 'acpi-index': 7}"));
+    qt_outl(q, HOTPLUG + 0x14, 1u << 6);
+    g_assert_cmphex(qt_inl(q, HOTPLUG + 0x14), ==, 7);
+    qt_outl(q, HOTPLUG + 0x14, 1u << 3);
+    g_assert_cmphex(qt_inl(q, HOTPLUG + 0x14), ==, 0);
     qt_outl(q, HOTPLUG + 8, 0x3);
     g_assert_cmphex(qt_pci_read16(q, QT_DEVFN(1, 0), 2), ==, 0x7000);
     g_assert_cmphex(qt_inl(q, HOTPLUG + 0xc) & 0x3, ==, 0);

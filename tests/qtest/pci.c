@@ -212,6 +212,8 @@ static void test_addresses(void)
         { "-device virtio-rng-pci,addr=20", "slot 0 to 1f" },
         { "-device virtio-rng-pci,bus=pci.7", "pci.7" },
         { "-device virtio-rng-pci,romfile=/nonexistent/rom", "/nonexistent/rom" },
+        { "-device virtio-rng-pci,acpi-index=3 -device virtio-rng-pci,acpi-index=3", "acpi-index 3 is taken" },
+        { "-global PIIX4_PM.acpi-root-pci-hotplug=off -device virtio-rng-pci,acpi-index=3", "hot-plug" },
         { "-device PIIX3", "part of the machine" },
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
