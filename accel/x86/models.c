@@ -166,6 +166,7 @@ static void cpu_init(Object *obj)
 static void cpu_finalize(Object *obj)
 {
     X86Cpu *cpu = X86_CPU(obj);
+    g_clear_pointer(&cpu->vendor, g_free); /* a property of its own kind: the core does not free it */
     g_free(cpu->fault);
     g_array_unref(cpu->cpuid);
     if (cpu->native_code)
