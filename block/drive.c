@@ -45,9 +45,9 @@ static bool check_keys(json_object *options, GError **err)
             continue;
         const char *near = nearest_name(key, drive_keys);
         if (near)
-            error_set(err, "-drive has no option \"%s\"; the nearest is \"%s\"", key, near);
+            error_set(err, "has no option \"%s\"; the nearest is \"%s\"", key, near);
         else
-            error_set(err, "-drive has no option \"%s\"", key);
+            error_set(err, "has no option \"%s\"", key);
         return false;
     }
     static const char *const refused[] = {"bps", "bps_rd", "bps_wr", "iops", "iops_rd", "iops_wr", "group", "copy-on-read",
@@ -59,7 +59,7 @@ static bool check_keys(json_object *options, GError **err)
                 bool off = false;
                 if (g_str_equal(name, "copy-on-read") && block_parse_bool(unused, &off) && !off)
                     continue;
-                error_set(err, "-drive %s= is not supported by this version", name);
+                error_set(err, "%s= is not supported by this version", name);
                 return false;
             }
         }
@@ -87,7 +87,7 @@ static bool take_on_error(json_object *options, const char *key, bool write, Dis
             return true;
         }
     }
-    error_set(err, "-drive %s= takes one of %s, not \"%s\"", key,
+    error_set(err, "%s= takes one of %s, not \"%s\"", key,
               write ? "report, ignore, stop, enospc" : "report, ignore, stop", text);
     return false;
 }
@@ -106,7 +106,7 @@ static bool take_cache(json_object *from, DriveArgs *args, GError **err)
         block_option_default(args->node, "cache.no-flush", cache_modes[i].no_flush ? "on" : "off");
         return true;
     }
-    error_set(err, "-drive cache= takes one of none, writeback, writethrough, directsync, unsafe, not \"%s\"", mode);
+    error_set(err, "cache= takes one of none, writeback, writethrough, directsync, unsafe, not \"%s\"", mode);
     return false;
 }
 
@@ -114,7 +114,7 @@ static bool take_interface(json_object *from, DriveArgs *args, GError **err)
 {
     const char *text = take(from, "if");
     if (!text || g_str_equal(text, "ide")) {
-        error_set(err, "-drive %s: this version has no IDE disks; if=virtio and if=none work",
+        error_set(err, "%s: this version has no IDE disks; if=virtio and if=none work",
                   text ? "if=ide" : "without if= is an IDE disk on this machine");
         return false;
     }
@@ -123,7 +123,7 @@ static bool take_interface(json_object *from, DriveArgs *args, GError **err)
     else if (g_str_equal(text, "none"))
         args->interface = DRIVE_IF_NONE;
     else {
-        error_set(err, "-drive if=%s is not supported by this version; if=virtio and if=none work", text);
+        error_set(err, "if=%s is not supported by this version; if=virtio and if=none work", text);
         return false;
     }
     return true;
@@ -136,7 +136,7 @@ static bool take_number(json_object *from, const char *key, int *out, GError **e
     if (!json_object_object_get_ex(from, key, &value))
         return true;
     if (!block_parse_size(value, &number) || number > 255) {
-        error_set(err, "-drive %s= takes a number up to 255, not \"%s\"", key, json_object_get_string(value));
+        error_set(err, "%s= takes a number up to 255, not \"%s\"", key, json_object_get_string(value));
         return false;
     }
     *out = (int)number;
@@ -177,24 +177,24 @@ static bool read_args(json_object *options, DriveArgs *args, GError **err)
         !take_number(options, "bus", &bus, err))
         return false;
     if (args->index >= 0 && unit >= 0) {
-        error_set(err, "-drive index= and unit= exclude each other");
+        error_set(err, "index= and unit= exclude each other");
         return false;
     }
     if (unit >= 0)
         args->index = unit;
     if (args->media && !g_str_equal(args->media, "disk") && !g_str_equal(args->media, "cdrom")) {
-        error_set(err, "-drive media= takes disk or cdrom, not \"%s\"", args->media);
+        error_set(err, "media= takes disk or cdrom, not \"%s\"", args->media);
         return false;
     }
     json_object *snapshot = block_option_get(options, "snapshot"), *readonly = block_option_get(options, "readonly");
     bool on = false;
     if (snapshot && (!block_parse_bool(snapshot, &on) || on)) {
-        error_set(err, "-drive snapshot=%s is not supported by this version", json_object_get_string(snapshot));
+        error_set(err, "snapshot=%s is not supported by this version", json_object_get_string(snapshot));
         return false;
     }
     on = args->media && g_str_equal(args->media, "cdrom");
     if (readonly && !block_parse_bool(readonly, &on)) {
-        error_set(err, "-drive readonly= takes on or off, not \"%s\"", json_object_get_string(readonly));
+        error_set(err, "readonly= takes on or off, not \"%s\"", json_object_get_string(readonly));
         return false;
     }
     if (on || readonly)

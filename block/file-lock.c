@@ -67,8 +67,8 @@ static bool nobody_holds(FileNode *file, const char *filename, int64_t base, uin
         }
         if (ret) {
             error_set(err, base == LOCK_UNSHARED
-                               ? "\"%s\" is locked: another process uses it and does not share \"%s\""
-                               : "\"%s\" is locked: another process has \"%s\" on it, which can't be shared here",
+                               ? "\"%s\" is locked: another process, or another node here, uses it and does not share \"%s\""
+                               : "\"%s\" is locked: another process, or another node here, has \"%s\" on it, which can't be shared here",
                       filename, perm_names[n]);
             return false;
         }

@@ -5,6 +5,7 @@
  */
 #include "system/runstate.h"
 
+#include <block/block.h>
 #include <json-c/json.h>
 
 #include "monitor/events.h"
@@ -171,6 +172,7 @@ void machine_stop(Machine *machine, RunStateKind why)
     clocks_set_running(machine->clocks, false);
     vcpus_pause_all(machine);
     notify_change(run, false);
+    block_drain_all();
     qmp_event_emit("STOP", NULL);
 }
 

@@ -308,7 +308,12 @@ static void legacy_write(void *opaque, uint64_t offset, uint64_t value, unsigned
     case LEGACY_PFN: legacy_set_pfn(proxy, (uint32_t)value); break;
     case LEGACY_SELECT: proxy->queue_select = (uint16_t)value; break;
     case LEGACY_NOTIFY: virtio_kick_queue(vdev, (uint16_t)value); break;
-    case LEGACY_STATUS: set_status(proxy, (uint8_t)value); break;
+    case LEGACY_STATUS:
+        /* Linux before 2.6.34 forgets to switch bus mastering on */
+        if (value & VIRTIO_STATUS_DRIVER_OK && !pci_bus_master_enabled(&proxy->pci))
+            pci_default_config_write(&proxy->pci, PCI_COMMAND, ld16(proxy->pci.config + PCI_COMMAND) | PCI_COMMAND_MASTER, 2);
+        set_status(proxy, (uint8_t)value);
+        break;
     case LEGACY_CONFIG_VECTOR: vdev->config_vector = valid_vector(proxy, (uint16_t)value); break;
     case LEGACY_QUEUE_VECTOR:
         if (vq)
