@@ -3,6 +3,7 @@
  */
 #include "accel/dbt/run.h"
 
+#include <json-c/json.h>
 #include <cpuid.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -160,11 +161,32 @@ VcpuExit dbt_report_failure(DbtVcpu *v)
 
 static const char *const aliases[] = { "tcg", NULL };
 
+static json_object *thread_get(Object *obj, const Property *prop, GError **err)
+{
+    return json_object_new_string("multi");
+}
+
+static bool thread_set(Object *obj, const Property *prop, json_object *value, GError **err)
+{
+    const char *text = json_object_get_string(value);
+    if (!g_strcmp0(text, "multi"))
+        return true;
+    error_set(err, "thread=%s is not possible: every CPU has a thread of its own, thread=multi", text ? text : "");
+    return false;
+}
+
+static const Property dbt_props[] = {
+    { .name = "thread", .kind = PROP_KIND_CUSTOM, .type = "string", .get = thread_get, .set = thread_set,
+      .help = "multi: a thread for each CPU" },
+    PROP_END
+};
+
 static const AccelClass dbt_accel_class = {
     .name = "dbt-accel",
     .parent = TYPE_ACCEL,
     .desc = "x86-64 binary translation, for hosts without usable virtualization",
     .size = sizeof(Accel),
+    .props = dbt_props,
     .accel_name = "dbt",
     .aliases = aliases,
     .available = dbt_available,
