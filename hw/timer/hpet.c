@@ -2,7 +2,7 @@
  * High precision event timers: a 64-bit counter at 100 MHz and 3 to 32 comparators.
  *
  * Source: IA-PC HPET specification 1.0a.
- * Limits: a comparator that is set to a value up to half the counter's range behind is due at once, as a slow guest
+ * Limits: a comparator that is written with a value up to half the counter's range behind is due at once, as a slow guest
  * expects, where a chip would wait for the counter to come round. Periods that nobody could see pass as one interrupt.
  *
  * The counter can be read without a lock; everything else takes the machine's.
@@ -118,18 +118,18 @@ static void lower_timer(HpetTimer *t)
 
 /* ---- comparators ---- */
 
-/* How many ticks until the comparator matches; 0: it is due. */
-static uint64_t ticks_left(const HpetTimer *t, uint64_t now)
+/* How many ticks until the comparator matches; 0: it is due. fresh: it was written just now, and may have been missed. */
+static uint64_t ticks_left(const HpetTimer *t, uint64_t now, bool fresh)
 {
     if (t->config & TIMER_32BIT) {
-        int32_t left = (int32_t)((uint32_t)t->comparator - (uint32_t)now);
-        return left > 0 ? left : 0;
+        uint32_t left = (uint32_t)t->comparator - (uint32_t)now;
+        return fresh && (int32_t)left < 0 ? 0 : left;
     }
-    int64_t left = (int64_t)(t->comparator - now);
-    return left > 0 ? left : 0;
+    uint64_t left = t->comparator - now;
+    return fresh && (int64_t)left < 0 ? 0 : left;
 }
 
-static void arm_timer(HpetTimer *t)
+static void arm_timer(HpetTimer *t, bool fresh)
 {
     Hpet *h = t->hpet;
     if (!enabled(h) || (!(t->config & TIMER_INT_ENABLE) && !(t->config & TIMER_LEVEL))) {
@@ -137,7 +137,8 @@ static void arm_timer(HpetTimer *t)
         return;
     }
     uint64_t now = counter(h);
-    int64_t deadline = counter_to_ns(h, now + ticks_left(t, now));
+    uint64_t left = ticks_left(t, now, fresh);
+    int64_t deadline = left > INT64_MAX / TICK_NS ? -1 : counter_to_ns(h, now + left);
     if (deadline < 0)
         timer_del(t->timer); /* years away */
     else
@@ -173,7 +174,16 @@ static void timer_due(void *opaque)
         return;
     raise_timer(t);
     if (next_match(t))
-        arm_timer(t);
+        arm_timer(t, true);
+}
+
+/* A match that the loop has not come to yet happened under the old settings. */
+static void settle_timer(HpetTimer *t)
+{
+    if (!timer_pending(t->timer) || timer_deadline(t->timer) > guest_ns(t->hpet))
+        return;
+    timer_del(t->timer);
+    timer_due(t);
 }
 
 /* ---- registers ---- */
@@ -205,6 +215,8 @@ static uint64_t read_register(Hpet *h, unsigned reg)
 
 static void set_enabled(Hpet *h, bool on)
 {
+    for (unsigned n = 0; !on && n < h->timers; n++)
+        settle_timer(&h->timer[n]);
     uint64_t now = counter(h);
     if (on)
         h->offset_ns = (int64_t)(now * TICK_NS) - guest_ns(h);
@@ -215,7 +227,7 @@ static void set_enabled(Hpet *h, bool on)
         HpetTimer *t = &h->timer[n];
         if ((t->config & TIMER_LEVEL) && (h->status >> n & 1) && (t->config & TIMER_INT_ENABLE) && !(t->config & TIMER_FSB))
             irq_set(timer_line(t), on);
-        arm_timer(t);
+        arm_timer(t, false);
     }
 }
 
@@ -250,6 +262,7 @@ static void write_timer_config(HpetTimer *t, uint64_t value)
 {
     Hpet *h = t->hpet;
     uint64_t writable = TIMER_WRITABLE & ~(h->msi ? 0 : TIMER_FSB);
+    settle_timer(t);
     lower_timer(t);
     t->config = value & writable;
     if (!(t->config & TIMER_LEVEL))
@@ -260,7 +273,7 @@ static void write_timer_config(HpetTimer *t, uint64_t value)
     }
     if ((t->config & TIMER_LEVEL) && (h->status >> t->n & 1) && (t->config & TIMER_INT_ENABLE) && enabled(h))
         irq_raise(timer_line(t));
-    arm_timer(t);
+    arm_timer(t, false);
 }
 
 /* mask: the bits that the access covers. */
@@ -273,7 +286,7 @@ static void write_comparator(HpetTimer *t, uint64_t value, uint64_t mask)
     if (t->config & TIMER_PERIODIC)
         t->period = (t->period & ~mask) | (value & mask);
     t->config &= ~TIMER_VALUE_SET;
-    arm_timer(t);
+    arm_timer(t, true);
 }
 
 static void write_register(Hpet *h, unsigned reg, uint64_t value, uint64_t mask)
@@ -387,7 +400,7 @@ static bool hpet_post_load(void *instance, uint32_t version, GError **err)
 {
     Hpet *h = instance;
     for (unsigned n = 0; n < h->timers; n++)
-        arm_timer(&h->timer[n]);
+        arm_timer(&h->timer[n], true);
     return true;
 }
 
