@@ -13,6 +13,7 @@
 #include "hw/intc/apic.h"
 #include "hw/intc/i8259.h"
 #include "hw/intc/ioapic.h"
+#include "hw/misc/i8257.h"
 #include "hw/misc/port92.h"
 #include "hw/timer/hpet.h"
 #include "hw/timer/i8254.h"
@@ -172,6 +173,8 @@ static bool make_gates(PcMachine *pc, Bus *isa, GError **err)
     if (!port92)
         return false;
     device_connect_irq(port92, "a20", 0, pc->a20_in);
+    if (!i8257_create(machine, isa, err))
+        return false;
     if (!pc->i8042)
         return true;
     Device *i8042 = i8042_create(machine, isa, err);
@@ -253,6 +256,7 @@ void pc_finalize(Object *obj)
     PcMachine *pc = (PcMachine *)obj;
 
     boot_image_free(pc->boot_image);
+    apic_bus_destroy(&pc->machine);
     memory_region_clear(&pc->low_alias);
     memory_region_clear(&pc->high_alias);
     memory_region_clear(&pc->bios_alias);
