@@ -182,14 +182,24 @@ static void extended_leaves(X86Cpu *cpu, const SmpConfig *smp)
     }
 }
 
+/* KVM's leaves when its paravirtual features are there, else only a name. */
+static void hypervisor_leaves(X86Cpu *cpu)
+{
+    if (!cpu->expose_kvm || !x86_has(cpu, X86_FEAT_HYPERVISOR))
+        return;
+    uint32_t features = cpu->features[X86_WORD_KVM_EAX];
+    const char *name = features ? "KVMKVMKVM" : "RheaRheaRhea";
+    add(cpu, 0x40000000, features ? 0x40000001 : 0x40000000, text_word(name, 0), text_word(name, 4), text_word(name, 8));
+    if (features)
+        add(cpu, 0x40000001, features, 0, 0, 0);
+}
+
 void x86_cpuid_build(X86Cpu *cpu)
 {
     const SmpConfig *smp = &cpu->vcpu.dev.machine->smp;
     g_array_set_size(cpu->cpuid, 0);
     basic_leaves(cpu, smp);
-    if (cpu->expose_kvm && x86_has(cpu, X86_FEAT_HYPERVISOR))
-        add(cpu, 0x40000000, 0x40000000, text_word("RheaRheaRhea", 0), text_word("RheaRheaRhea", 4),
-            text_word("RheaRheaRhea", 8));
+    hypervisor_leaves(cpu);
     extended_leaves(cpu, smp);
 }
 

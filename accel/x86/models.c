@@ -27,6 +27,8 @@
 #define V3_1_ECX (V2_1_ECX | BIT(FMA) | BIT(MOVBE) | BIT(XSAVE) | BIT(AVX) | BIT(F16C))
 #define V3_7_EBX (BIT(BMI1) | BIT(AVX2) | BIT(BMI2))
 
+#define PARAVIRT [X86_WORD_KVM_EAX] = BIT(KVMCLOCK) | BIT(KVMCLOCK2) | BIT(KVMCLOCK_STABLE) | BIT(KVM_NOPIODELAY)
+
 #define AMD "AuthenticAMD"
 #define INTEL "GenuineIntel"
 #define VIRTUAL_ID "Rhea virtual CPU"
@@ -34,25 +36,25 @@
 const X86Model x86_models[] = {
     { .name = "qemu64", .desc = "virtual 64-bit processor, SSE3", .vendor = AMD, .model_id = VIRTUAL_ID, .family = 15,
       .model = 107, .stepping = 1, .level = 0xd, .xlevel = 0x8000000a,
-      .features = { [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V1_1_ECX | BIT(SSE3) | BIT(CX16),
+      .features = { PARAVIRT, [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V1_1_ECX | BIT(SSE3) | BIT(CX16),
                     [X86_WORD_81_EDX] = V1_81_EDX, [X86_WORD_81_ECX] = BIT(LAHF_LM) } },
     { .name = "qemu32", .desc = "virtual 32-bit processor, SSE3", .vendor = INTEL, .model_id = VIRTUAL_ID, .family = 6,
       .model = 6, .stepping = 3, .level = 4, .xlevel = 0x80000004,
-      .features = { [X86_WORD_1_EDX] = BASE_1_EDX, [X86_WORD_1_ECX] = V1_1_ECX | BIT(SSE3) } },
+      .features = { PARAVIRT, [X86_WORD_1_EDX] = BASE_1_EDX, [X86_WORD_1_ECX] = V1_1_ECX | BIT(SSE3) } },
     { .name = "kvm64", .desc = "common virtual 64-bit processor", .vendor = INTEL,
       .model_id = "Common virtual processor", .family = 15, .model = 6, .stepping = 1, .level = 0xd, .xlevel = 0x80000008,
-      .features = { [X86_WORD_1_EDX] = V1_1_EDX | BIT(VME), [X86_WORD_1_ECX] = V1_1_ECX | BIT(SSE3) | BIT(CX16),
+      .features = { PARAVIRT, [X86_WORD_1_EDX] = V1_1_EDX | BIT(VME), [X86_WORD_1_ECX] = V1_1_ECX | BIT(SSE3) | BIT(CX16),
                     [X86_WORD_81_EDX] = V1_81_EDX } },
     { .name = "x86-64-v1", .desc = "x86-64 baseline", .vendor = AMD, .model_id = VIRTUAL_ID, .family = 15, .model = 107,
       .stepping = 1, .level = 0xd, .xlevel = 0x8000000a,
-      .features = { [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V1_1_ECX, [X86_WORD_81_EDX] = V1_81_EDX } },
+      .features = { PARAVIRT, [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V1_1_ECX, [X86_WORD_81_EDX] = V1_81_EDX } },
     { .name = "x86-64-v2", .desc = "x86-64-v2: SSE4.2, POPCNT, CMPXCHG16B", .vendor = AMD, .model_id = VIRTUAL_ID,
       .family = 15, .model = 107, .stepping = 1, .level = 0xd, .xlevel = 0x8000000a,
-      .features = { [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V2_1_ECX, [X86_WORD_81_EDX] = V1_81_EDX,
+      .features = { PARAVIRT, [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V2_1_ECX, [X86_WORD_81_EDX] = V1_81_EDX,
                     [X86_WORD_81_ECX] = BIT(LAHF_LM) } },
     { .name = "x86-64-v3", .desc = "x86-64-v3: AVX2, BMI, FMA, MOVBE", .vendor = AMD, .model_id = VIRTUAL_ID,
       .family = 15, .model = 107, .stepping = 1, .level = 0xd, .xlevel = 0x8000000a,
-      .features = { [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V3_1_ECX, [X86_WORD_7_EBX] = V3_7_EBX,
+      .features = { PARAVIRT, [X86_WORD_1_EDX] = V1_1_EDX, [X86_WORD_1_ECX] = V3_1_ECX, [X86_WORD_7_EBX] = V3_7_EBX,
                     [X86_WORD_81_EDX] = V1_81_EDX, [X86_WORD_81_ECX] = BIT(LAHF_LM) | BIT(ABM),
                     [X86_WORD_D1_EAX] = BIT(XSAVEOPT) } },
     { .name = "max", .desc = "every feature that this host and accelerator offer", .vendor = AMD,

@@ -5,6 +5,7 @@
 #include "accel/x86/internal.h"
 
 #include "accel/x86/features.h"
+#include "accel/x86/kvmclock.h"
 
 #define MSR_P5_MC_ADDR       0x000
 #define MSR_P5_MC_TYPE       0x001
@@ -232,6 +233,10 @@ bool x86_msr_read(X86Cpu *cpu, uint32_t msr, uint64_t *value)
         x86_fpu_out(cpu);
         return apic_msr_allowed(cpu, msr) && cpu->apic_ops->read_msr(cpu->apic, msr, value);
     }
+    if (x86_kvmclock_is_msr(msr)) {
+        x86_fpu_out(cpu);
+        return x86_kvmclock_read(cpu, msr, value);
+    }
     switch (msr) {
     case MSR_TSC: *value = x86_rdtsc(cpu); return true;
     case MSR_TSC_ADJUST: *value = st->tsc_adjust; return x86_has(cpu, X86_FEAT_TSC_ADJUST);
@@ -262,11 +267,12 @@ static bool pat_write(X86Cpu *cpu, uint64_t value)
     return x86_has(cpu, X86_FEAT_PAT);
 }
 
-static void tsc_write(X86Cpu *cpu, uint64_t value)
+static void tsc_move(X86Cpu *cpu, uint64_t delta)
 {
-    uint64_t delta = value - x86_rdtsc(cpu);
     cpu->st.tsc_offset += delta;
     cpu->st.tsc_adjust += delta;
+    x86_fpu_out(cpu);
+    x86_kvmclock_refresh(cpu);
 }
 
 static bool apic_base_write(X86Cpu *cpu, uint64_t value)
@@ -296,13 +302,16 @@ bool x86_msr_write(X86Cpu *cpu, uint32_t msr, uint64_t value)
         x86_fpu_out(cpu);
         return apic_msr_allowed(cpu, msr) && cpu->apic_ops->write_msr(cpu->apic, msr, value);
     }
+    if (x86_kvmclock_is_msr(msr)) {
+        x86_fpu_out(cpu);
+        return x86_kvmclock_write(cpu, msr, value);
+    }
     switch (msr) {
-    case MSR_TSC: tsc_write(cpu, value); return true;
+    case MSR_TSC: tsc_move(cpu, value - x86_rdtsc(cpu)); return true;
     case MSR_TSC_ADJUST:
         if (!x86_has(cpu, X86_FEAT_TSC_ADJUST))
             return false;
-        st->tsc_offset += value - st->tsc_adjust;
-        st->tsc_adjust = value;
+        tsc_move(cpu, value - st->tsc_adjust);
         return true;
     case MSR_APIC_BASE: return apic_base_write(cpu, value);
     case MSR_EFER: x86_set_efer(cpu, value); return true;
