@@ -265,10 +265,10 @@ static void test_debug_exit(void)
 {
     QtEmu *q = qt_start("-machine pc -nodefaults -device isa-debug-exit,iobase=0xf4,iosize=4");
     g_assert_cmphex(qt_inl(q, 0xf4), ==, 0);
-    qt_command(q, "outl 0xf4 0x26");
+    g_free(qt_command(q, "outl 0xf4 0x26"));
     g_assert_cmpint(qt_wait_exit(q), ==, 77);
     q = qt_start("-machine pc -nodefaults -device isa-debug-exit");
-    qt_command(q, "outb 0x501 0");
+    g_free(qt_command(q, "outb 0x501 0"));
     g_assert_cmpint(qt_wait_exit(q), ==, 1);
 }
 
