@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,10 @@ static void G_GNUC_NORETURN wait_for_child(int fd)
 {
     char status = 1;
     ssize_t n;
+    /* Ended before the child was ready is not success. */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_DFL);
     do {
         n = read(fd, &status, 1);
     } while (n < 0 && errno == EINTR);

@@ -1,5 +1,6 @@
 /* Entry point: reads the command line, builds the machine, runs it, takes it down. */
 #include <block/block.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -58,8 +59,19 @@ static int run(const Config *config, Machine *machine)
     return status;
 }
 
+/* Until there is a machine to tell: start-up has nothing to save. */
+static void end_early(int signal)
+{
+    stdio_restore_terminal();
+    exit_paths_remove();
+    _exit(0);
+}
+
 int main(int argc, char **argv)
 {
+    signal(SIGTERM, end_early);
+    signal(SIGINT, end_early);
+    signal(SIGHUP, end_early);
     g_autoptr(Config) config = config_new();
     GError *error = NULL;
     Machine *machine = NULL;

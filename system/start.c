@@ -242,8 +242,10 @@ static bool add_qtest(const Config *c, Machine *m, GError **err)
 {
     Chardev *chr = NULL;
     bool mon;
+    if (!c->qtest && c->qtest_log)
+        error_set(err, "-qtest-log needs -qtest");
     if (!c->qtest)
-        return true;
+        return !c->qtest_log;
     if (!open_short(m, "qtest", "qtest", c->qtest, &chr, &mon, err))
         return false;
     if (!chr || qtest_start(m, chr, c->qtest_log, err))
@@ -303,10 +305,8 @@ static bool add_blocks(const Config *c, Machine *m, GError **err)
         }
     }
     for (unsigned i = 0; i < c->drives->len; i++) {
-        if (!drive_add(c->drives->pdata[i], err)) {
-            g_prefix_error(err, "-drive: ");
+        if (!drive_add(c->drives->pdata[i], err))
             return false;
-        }
     }
     return true;
 }

@@ -101,7 +101,12 @@ bool smbios_add_option(Machine *machine, json_object *options, GError **err)
         error_set(err, "-smbios needs type= (0, 1, 2, 3, 4, 11 or 17)");
         return false;
     }
-    type = strtoul(json_object_get_string(type_value), NULL, 10);
+    char *end;
+    type = strtoul(json_object_get_string(type_value), &end, 10);
+    if (*end || !(type <= 4 || type == 11 || type == 17)) {
+        error_set(err, "-smbios type=%s: the types 0, 1, 2, 3, 4, 11 and 17 have fields", json_object_get_string(type_value));
+        return false;
+    }
     json_object_object_foreach(options, name, value) {
         const char *text = json_object_get_string(value);
         if (!strcmp(name, "type"))
