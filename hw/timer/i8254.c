@@ -6,7 +6,7 @@
  *
  * Source: Intel 8254 data sheet (231164-005).
  * Limits: a count takes effect at the write, not one pulse later. Edges of counter 0 that the host could not deliver in
- * time are one interrupt.
+ * time are one interrupt; with the policy `delay` the counter falls behind by what was missed, so that no tick is lost.
  */
 #include "hw/timer/i8254.h"
 
@@ -38,10 +38,14 @@ typedef struct PitCounter {
     uint8_t status;
 } PitCounter;
 
+typedef enum { LOST_DISCARD, LOST_DELAY } LostTickPolicy;
+static const char *const lost_tick_names[] = { "discard", "delay", NULL };
+
 typedef struct I8254 {
     IsaDevice isa;
     PitCounter counter[3];
     uint32_t iobase;
+    int lost_tick_policy;
     bool quiet;              /* IRQ 0 belongs to somebody else */
     bool irq_level;
     int64_t edge_pulse;      /* what the timer is set for */
@@ -197,6 +201,8 @@ static void edge_reached(void *opaque)
     if (pit->edge_pulse == INT64_MAX)
         return;
     pulse = MAX(pulse, pit->edge_pulse);
+    if (pit->lost_tick_policy == LOST_DELAY && is_periodic(c) && !c->next_pending && pulse - pit->edge_pulse >= c->n)
+        c->start += pulse - pit->edge_pulse;
     /* The low pulses of modes 2, 4 and 5 have no timers of their own: they show here. */
     if (c->mode != 3 || pulse - pit->edge_pulse >= c->n / 2)
         set_irq(pit, false);
@@ -489,6 +495,22 @@ static const IsaClass i8254_class = {
     .state = i8254_state, .state_version = 1,
 };
 REGISTER_ISA_DEVICE(i8254_class)
+
+/*
+ * The timer of machines whose guests count every tick of it: by default it delivers late what the host kept it from
+ * delivering in time. The name is the one by which management software sets the policy.
+ */
+static const Property kvm_pit_props[] = {
+    PROP_ENUM("lost_tick_policy", I8254, lost_tick_policy, LOST_DELAY, lost_tick_names,
+              "ticks that the host could not deliver in time: discard, delay"),
+    PROP_END
+};
+
+static const IsaClass kvm_pit_class = {
+    .name = TYPE_KVM_PIT, .parent = TYPE_I8254, .desc = "8254 interval timer with a policy for lost ticks", .size = sizeof(I8254),
+    .props = kvm_pit_props, .category = DEV_MISC, .bus = ISA_BUS_KIND, .internal = true, .no_hotplug = true,
+};
+REGISTER_ISA_DEVICE(kvm_pit_class)
 
 Device *i8254_create(Machine *machine, Bus *isa, GError **err)
 {

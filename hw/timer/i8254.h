@@ -7,6 +7,7 @@
 #include <hw/device.h>
 
 #define TYPE_I8254 "isa-pit"
+#define TYPE_KVM_PIT "kvm-pit"
 #define TYPE_PCSPK "isa-pcspk"
 #define I8254_HZ 1193182u
 #define I8254_DEFAULT_BASE 0x40

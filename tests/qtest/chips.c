@@ -37,6 +37,10 @@ static void test_pit(void)
     unsigned before = qt_irq_raises(q, 0);
     qt_clock_step(q, 1000000000);
     g_assert_cmpuint(qt_irq_raises(q, 0) - before, ==, 1000);
+    /* Management software looks for the policy of lost ticks. */
+    json_object *props = qt_qmp(q, "device-list-properties", "{'typename': 'kvm-pit'}");
+    g_assert_nonnull(strstr(json_object_to_json_string(props), "lost_tick_policy"));
+    json_object_put(props);
     /* A reset takes the line and the programming back. */
     json_object_put(qt_qmp(q, "system_reset", NULL));
     json_object_put(qt_event_wait(q, "RESET"));
