@@ -68,8 +68,8 @@ void dbt_cache_flush(DbtVcpu *v)
     v->n_links = 1;
     v->n_side = 0;
     memset(v->hash, 0, (v->hash_mask + 1) * sizeof(Block *));
-    for (unsigned i = 0; i <= v->pages_mask; i++)
-        v->pages[i].blocks = NULL;
+    memset(v->pages, 0, (v->pages_mask + 1) * sizeof(CodePage));
+    v->n_pages = 0;
     v->n_flushes++;
 }
 
@@ -167,12 +167,6 @@ CodePage *dbt_page_get(DbtVcpu *v, uint64_t hva)
     CodePage *page = dbt_page_find(v, hva);
     if (page)
         return page;
-    if (v->n_pages > v->pages_mask * 3 / 4) {
-        /* entries without blocks only cost search time; when too many gather, everything starts over */
-        dbt_cache_flush(v);
-        memset(v->pages, 0, (v->pages_mask + 1) * sizeof(CodePage));
-        v->n_pages = 0;
-    }
     uint32_t i = (uint32_t)(hva >> 12) * 0x9e3779b1u >> (32 - PAGES_BITS);
     while (v->pages[i].hva)
         i = (i + 1) & v->pages_mask;

@@ -95,7 +95,10 @@ static bool stack_effect(const Tr *t, const Insn *insn, int *delta)
     case T_INC:
         return (insn->opcode & 7) != R_RSP;
     default:
-        return rsp_adjust(t, insn, delta) || !writes_rsp(insn);
+        if (rsp_adjust(t, insn, delta))
+            return true;
+        *delta = 0;
+        return !writes_rsp(insn);
     }
 }
 

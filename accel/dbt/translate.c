@@ -201,7 +201,8 @@ static void write_side(Tr *t)
 static void make_room(DbtVcpu *v)
 {
     if (v->code_used + BLOCK_ROOM > v->code_size || v->n_blocks + 2 > v->max_blocks ||
-        v->n_links + MAX_INSNS * 4 > v->max_links || v->n_side + MAX_INSNS * 4 > v->max_side)
+        v->n_links + MAX_INSNS * 4 > v->max_links || v->n_side + MAX_INSNS * 4 > v->max_side ||
+        v->n_pages > v->pages_mask * 3 / 4)
         dbt_cache_flush(v);
     if (v->n_classes > v->classes_mask / 2)
         dbt_classes_reset(v);
