@@ -9,6 +9,7 @@
 #include "hw/intc/apic-internal.h"
 
 #define NEVER INT64_MAX
+#define MIN_PERIOD_NS 20000 /* periods shorter than this are interrupts that no guest can take: they would only busy the host */
 
 /* log2 of the divider: bits 3, 1, 0 of the divide configuration register; 0b111 divides by 1. */
 static unsigned divide_shift(const Apic *a)
@@ -62,7 +63,7 @@ void apic_timer_fired(void *opaque)
     int64_t now = now_of(a);
     if (a->timer_deadline <= now && !(a->lvt[LVT_TIMER] & LVT_MASKED)) {
         if (is_mode(a, TIMER_PERIODIC) && a->timer_initial) {
-            advance_period(a, now);
+            advance_period(a, MAX(now, now + MIN_PERIOD_NS - ticks_to_ns(a, a->timer_initial)));
         } else {
             a->timer_deadline = NEVER;
             a->tsc_deadline = 0;

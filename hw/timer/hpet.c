@@ -15,6 +15,7 @@
 
 #define HPET_SIZE 0x400
 #define TICK_NS 10
+#define MIN_PERIOD_TICKS 2000 /* 20 us: shorter periods would only busy the host */
 #define MIN_TIMERS 3
 #define MAX_TIMERS 32
 #define GSI_COUNT 24
@@ -161,7 +162,8 @@ static bool next_match(HpetTimer *t)
     if (!period)
         return false;
     uint64_t late = t->config & TIMER_32BIT ? (uint32_t)((uint32_t)now - (uint32_t)t->comparator) : now - t->comparator;
-    t->comparator += (late / period + 1) * period;
+    uint64_t skip = late + (period < MIN_PERIOD_TICKS ? MIN_PERIOD_TICKS - period : 0);
+    t->comparator += (skip / period + 1) * period;
     if (t->config & TIMER_32BIT)
         t->comparator = (uint32_t)t->comparator;
     return true;

@@ -38,6 +38,8 @@ typedef struct PitCounter {
     uint8_t status;
 } PitCounter;
 
+#define MIN_PERIOD_NS 20000 /* ticks that follow closer are one interrupt: no guest takes 50000 a second from this chip */
+
 typedef enum { LOST_DISCARD, LOST_DELAY } LostTickPolicy;
 static const char *const lost_tick_names[] = { "discard", "delay", NULL };
 
@@ -182,6 +184,8 @@ static void schedule_edge(I8254 *pit, int64_t pulse)
     pit->edge_pulse = pit->quiet ? INT64_MAX : next_edge(&pit->counter[0], pulse);
     if (pit->edge_pulse == INT64_MAX)
         timer_del(pit->timer);
+    else if (is_periodic(&pit->counter[0]))
+        timer_mod(pit->timer, MAX(pulse_to_ns(pit->edge_pulse), pulse_to_ns(pulse) + MIN_PERIOD_NS));
     else
         timer_mod(pit->timer, pulse_to_ns(pit->edge_pulse));
 }
