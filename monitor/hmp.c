@@ -90,11 +90,17 @@ static bool parse_unary(QmpContext *ctx, const char **p, uint64_t *value, unsign
     return true;
 }
 
+/* In "0 16 /tmp/file" the slash is not a division. */
+static bool is_path(const char *p)
+{
+    return p[0] == '/' && g_ascii_isspace(p[-1]) && !g_ascii_isspace(p[1]);
+}
+
 static bool parse_product(QmpContext *ctx, const char **p, uint64_t *value, unsigned depth, GError **err)
 {
     if (!parse_unary(ctx, p, value, depth, err))
         return false;
-    for (skip_space(p); **p && strchr("*/%&|^", **p); skip_space(p)) {
+    for (skip_space(p); **p && strchr("*/%&|^", **p) && !is_path(*p); skip_space(p)) {
         char op = *(*p)++;
         uint64_t right;
         if (!parse_unary(ctx, p, &right, depth, err))

@@ -59,6 +59,54 @@ class Commands(Case):
         self.assertEqual(self.qmp.hmp('chardev-remove r'), '')
 
 
+class Processor(Case):
+    """On a stopped pc: the processor stands at its reset vector."""
+
+    def setUp(self):
+        self.emu = self.emulator('-M', 'pc', '-m', '16', '-accel', 'tcg', '-S')
+        self.qmp = self.emu.qmp
+
+    def test_registers(self):
+        text = self.qmp.hmp('info registers')
+        self.assertIn('RIP=000000000000fff0', text)
+        self.assertIn('CS =f000 00000000ffff0000', text)
+        self.assertEqual(self.qmp.hmp('print $rip'), '0xfff0\r\n')
+        self.assertIn('no register', self.qmp.hmp('print $nosuch'))
+
+    def test_memory(self):
+        self.qmp.hmp('stop')
+        self.assertRegex(self.qmp.hmp('xp/4xb 0x1000'), r'^0000000000001000: 0x00 0x00 0x00 0x00\r\n$')
+        # SeaBIOS starts with a far jump
+        self.assertIn('ljmp', self.qmp.hmp('x/1i 0xfffffff0'))
+        self.assertEqual(self.qmp.hmp('gva2gpa 0x1234'), 'gpa: 0x1234\r\n')
+        self.assertIn('Cannot access', self.qmp.hmp('xp/x 0xffff00000000'))
+
+    def test_memsave(self):
+        for command in ('memsave', 'pmemsave'):
+            path = os.path.join(self.emu.folder, command)
+            self.assertEqual(self.qmp.hmp(f'{command} 0xfffffff0 16 {path}'), '')
+            with open(path, 'rb') as f:
+                data = f.read()
+            self.assertEqual((len(data), data[0]), (16, 0xea))
+        self.assertIn('Error', self.qmp.hmp('memsave 0 16 /no/such/folder/file'))
+        self.assertEqual(self.qmp.error('memsave', val=0, size=1, filename='/dev/null', cpu_index=9)['class'], 'GenericError')
+
+    def test_ports(self):
+        self.assertEqual(self.qmp.hmp('o/w 0xcf8 0x80000000'), '')
+        self.assertEqual(self.qmp.hmp('i/w 0xcfc'), 'portl[0x0cfc] = 0x12378086\r\n')
+        self.assertEqual(self.qmp.hmp('i/b 0xcfd'), 'portb[0x0cfd] = 0x80\r\n')
+
+    def test_keys(self):
+        self.assertEqual(self.qmp.hmp('sendkey ctrl-alt-delete'), '')
+        self.assertIn('Error', self.qmp.hmp('sendkey nosuch'))
+
+    def test_devices(self):
+        self.assertEqual(self.qmp.hmp('device_add virtio-rng-pci,id=rng9'), '')
+        self.assertIn('rng9', self.qmp.hmp('info qtree'))
+        self.assertIn('rng9', self.qmp.hmp('info pci'))
+        self.assertIn('Error', self.qmp.hmp('device_add virtio-rng-pci,id=rng9'))
+
+
 class Typed(Case):
     def setUp(self):
         path = os.path.join(self.folder(), 'mon')

@@ -97,6 +97,15 @@ class Signals(Case):
                 self.assertEqual((status, out), (0, ''), (args, steps, sig, err))
                 self.assertEqual(err.count('\n'), 1, err)
 
+    def test_with_processors(self):
+        """The same on a machine whose processors run firmware."""
+        for args, steps in (((), ()), (('-S',), ()), ((), ('stop',)), ((), ('system_reset',)), (('-smp', '4'), ())):
+            emulator = self.emulator('-M', 'pc', '-m', '32', '-accel', 'tcg', *args)
+            for step in steps:
+                emulator.qmp.command(step)
+            status, out, err = emulator.stop()
+            self.assertEqual((status, out), (0, ''), (args, steps, err))
+
     def test_shutdown_event(self):
         emulator = self.emulator('-S')
         emulator.process.terminate()
