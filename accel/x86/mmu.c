@@ -19,7 +19,7 @@
 typedef struct Level {
     uint64_t gpa;        /* of the entry */
     uint64_t value;
-    X86RamRef ref;       /* hva NULL: not RAM, A and D can't be set */
+    uint8_t *hva;        /* NULL: not RAM, A and D can't be set */
 } Level;
 
 typedef struct Walk {
@@ -36,12 +36,9 @@ static inline uint64_t a20_mask(const X86Cpu *cpu, uint64_t gpa)
 }
 
 /* mem_view_find() without leaving code that keeps off the vector registers. */
-static const MemRange *find_range(X86Cpu *cpu, uint64_t gpa)
+static __attribute__((noinline)) const MemRange *search_range(X86Cpu *cpu, uint64_t gpa)
 {
     const MemView *view = cpu->vcpu.mem_view;
-    unsigned hint = cpu->ram_hint;
-    if (hint < view->n && gpa - view->ranges[hint].start < view->ranges[hint].size)
-        return &view->ranges[hint];
     unsigned low = 0, high = view->n;
     while (low < high) {
         unsigned mid = (low + high) / 2;
@@ -56,6 +53,15 @@ static const MemRange *find_range(X86Cpu *cpu, uint64_t gpa)
         }
     }
     return NULL;
+}
+
+static inline const MemRange *find_range(X86Cpu *cpu, uint64_t gpa)
+{
+    const MemView *view = cpu->vcpu.mem_view;
+    unsigned hint = cpu->ram_hint;
+    if (G_LIKELY(hint < view->n && gpa - view->ranges[hint].start < view->ranges[hint].size))
+        return &view->ranges[hint];
+    return search_range(cpu, gpa);
 }
 
 bool x86_ram_ref(X86Cpu *cpu, uint64_t gpa, bool write, X86RamRef *ref)
@@ -74,41 +80,55 @@ bool x86_ram_ref(X86Cpu *cpu, uint64_t gpa, bool write, X86RamRef *ref)
     return true;
 }
 
-static void entry_read(X86Cpu *cpu, Level *l, uint64_t gpa, unsigned size)
+static __attribute__((noinline)) uint64_t entry_read_slow(X86Cpu *cpu, uint64_t gpa, unsigned size)
 {
-    l->gpa = a20_mask(cpu, gpa);
-    if (x86_ram_ref(cpu, l->gpa, false, &l->ref)) {
-        l->value = size == 8 ? __atomic_load_n((uint64_t *)l->ref.hva, __ATOMIC_RELAXED)
-                             : __atomic_load_n((uint32_t *)l->ref.hva, __ATOMIC_RELAXED);
-        if (!l->ref.writable)
-            l->ref.hva = NULL;
+    X86RamRef ref;
+    if (x86_ram_ref(cpu, gpa, false, &ref)) /* ROM */
+        return size == 8 ? ld64(ref.hva) : ld32(ref.hva);
+    x86_fpu_out(cpu);
+    return vcpu_mmio_read(&cpu->vcpu, gpa, size);
+}
+
+static inline void entry_read(X86Cpu *cpu, Level *l, uint64_t gpa, unsigned size)
+{
+    l->gpa = gpa = a20_mask(cpu, gpa);
+    const MemRange *range = find_range(cpu, gpa);
+    if (G_UNLIKELY(!range || range->mr->kind != MR_RAM || range->readonly)) {
+        l->hva = NULL;
+        l->value = entry_read_slow(cpu, gpa, size);
         return;
     }
-    l->ref.hva = NULL;
-    x86_fpu_out(cpu);
-    l->value = vcpu_mmio_read(&cpu->vcpu, l->gpa, size);
+    l->hva = range->mr->ram->host + range->offset + (gpa - range->start);
+    l->value = size == 8 ? __atomic_load_n((uint64_t *)l->hva, __ATOMIC_RELAXED)
+                         : __atomic_load_n((uint32_t *)l->hva, __ATOMIC_RELAXED);
 }
 
 /* Sets bits in the entry if it is still what was read. false: it changed, walk again. */
-static bool entry_set(X86Cpu *cpu, Level *l, unsigned size, uint64_t bits)
+static __attribute__((noinline)) bool entry_change(X86Cpu *cpu, Level *l, unsigned size, uint64_t bits)
 {
-    if ((l->value & bits) == bits || !l->ref.hva)
-        return true;
     bool done;
     if (size == 8) {
         uint64_t old = l->value;
-        done = __atomic_compare_exchange_n((uint64_t *)l->ref.hva, &old, old | bits, false, __ATOMIC_SEQ_CST,
-                                           __ATOMIC_SEQ_CST);
+        done = __atomic_compare_exchange_n((uint64_t *)l->hva, &old, old | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     } else {
         uint32_t old = l->value;
-        done = __atomic_compare_exchange_n((uint32_t *)l->ref.hva, &old, old | (uint32_t)bits, false, __ATOMIC_SEQ_CST,
+        done = __atomic_compare_exchange_n((uint32_t *)l->hva, &old, old | (uint32_t)bits, false, __ATOMIC_SEQ_CST,
                                            __ATOMIC_SEQ_CST);
     }
+    X86RamRef ref;
     if (!done)
         return false;
     l->value |= bits;
-    x86_ram_written(cpu, &l->ref, size);
+    if (x86_ram_ref(cpu, l->gpa, true, &ref))
+        x86_ram_written(cpu, &ref, size);
     return true;
+}
+
+static inline bool entry_set(X86Cpu *cpu, Level *l, unsigned size, uint64_t bits)
+{
+    if (G_LIKELY((l->value & bits) == bits || !l->hva))
+        return true;
+    return entry_change(cpu, l, size, bits);
 }
 
 /* Bits from MAXPHYADDR up to 51. */
@@ -256,7 +276,9 @@ bool x86_mmu_translate(X86Cpu *cpu, uint64_t lin, unsigned access, X86Translatio
     bool user_access = st->cpl == 3 && !(access & X86_SUPERVISOR);
     bool write = (access & X86_KIND) == X86_WRITE;
 again:;
-    Walk w = { 0 };
+    Walk w; /* the levels are filled as far as n says */
+    w.n = 0;
+    w.nx = false;
     int result = st->cr4 & CR4_PAE ? walk_wide(cpu, lin, &w) : walk_legacy(cpu, lin, &w);
     if (result != WALK_OK)
         return walk_fault(cpu, lin, access, result == WALK_RESERVED ? PF_P | PF_RSVD : 0, out);
@@ -272,7 +294,7 @@ again:;
                 goto again;
         if (!entry_set(cpu, leaf, w.entry_size, PTE_A | (write ? PTE_D : 0)))
             goto again;
-        if (!(leaf->value & PTE_D) && leaf->ref.hva)
+        if (!(leaf->value & PTE_D) && leaf->hva)
             perms &= ~X86_PERM_W;
     }
     *out = (X86Translation) {
