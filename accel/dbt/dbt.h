@@ -405,6 +405,7 @@ typedef struct DbtRam {
 struct Dbt {
     Accel *accel;
     GMutex lock;             /* guards registration of code pages and the list of vCPUs */
+    GMutex announce_lock;    /* held while a new code page's writers are stopped; outside lock */
     DbtVcpu *vcpus[256];
     unsigned n_vcpus;
     DbtRam rams[DBT_MAX_RAMS];

@@ -139,20 +139,30 @@ static void stop_writers(DbtVcpu *v, DbtRam *r, uint64_t page, uint64_t hva)
 
 /* ---- registration ---------------------------------------------------------------------------------------------- */
 
+/*
+ * The first vCPU on a page waits for the page's writers under announce_lock, so that a second one can't read code meanwhile. Lines and
+ * the watch bit change together under lock: a writer that takes the last line off a page takes the bit with it.
+ */
 static void announce(DbtVcpu *v, RamBlock *ram, uint64_t offset, uint64_t hva, uint64_t lines)
 {
+    Dbt *dbt = v->dbt;
     DbtRam *r = ram_record_make(v, ram);
     uint64_t page = offset >> 12;
+    uint32_t code_bit = vcpu_bit(v) << 16;
     hva &= ~0xfffull;
     dbt_page_get(v, hva);
-    uint32_t code_bit = vcpu_bit(v) << 16;
-    if (!(atomic_load(&r->writers[page]) & code_bit))
-        atomic_fetch_or(&r->writers[page], code_bit);
-    if ((atomic_load(&r->lines[page]) & lines) == lines)
+    if (atomic_load(&r->writers[page]) & code_bit && (atomic_load(&r->lines[page]) & lines) == lines)
         return;
+    dbt_fpu_out(v->cpu);
+    g_mutex_lock(&dbt->announce_lock);
+    g_mutex_lock(&dbt->lock);
+    atomic_fetch_or(&r->writers[page], code_bit);
     atomic_fetch_or(&r->lines[page], lines);
-    if (!(atomic_fetch_or(&ram->watch[page], RAM_WATCH_CODE) & RAM_WATCH_CODE))
+    bool first = !(atomic_fetch_or(&ram->watch[page], RAM_WATCH_CODE) & RAM_WATCH_CODE);
+    g_mutex_unlock(&dbt->lock);
+    if (first)
         stop_writers(v, r, page, hva);
+    g_mutex_unlock(&dbt->announce_lock);
 }
 
 void dbt_smc_watch(DbtVcpu *v, RamBlock *ram, uint64_t offset, uint64_t hva, unsigned len)
@@ -221,6 +231,7 @@ static void ram_written(void *opaque, RamBlock *ram, uint64_t offset, uint64_t l
 bool dbt_smc_init(Dbt *dbt)
 {
     g_mutex_init(&dbt->lock);
+    g_mutex_init(&dbt->announce_lock);
     ram_set_watch_func(RAM_WATCH_CODE, ram_written, dbt);
     return true;
 }
