@@ -34,7 +34,6 @@ static int fail(GError *error)
     if (!signaled)
         report_error("%s", error->message);
     g_error_free(error);
-    exit_paths_remove();
     return signaled ? 0 : 1;
 }
 
@@ -86,6 +85,6 @@ int main(int argc, char **argv)
         return fail(error);
     int status = run(config, machine);
     start_teardown(machine);
-    exit_paths_remove();
+    exit_paths_clear();
     return status;
 }

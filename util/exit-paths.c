@@ -39,3 +39,12 @@ void exit_paths_remove(void)
             unlink(slot);
     }
 }
+
+void exit_paths_clear(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(slots); i++) {
+        g_autofree char *slot = slots[i];
+        if (slot && g_atomic_pointer_compare_and_exchange(&slots[i], slot, NULL))
+            unlink(slot);
+    }
+}

@@ -12,3 +12,5 @@ void exit_paths_add(const char *path);
 void exit_paths_unlink(const char *path);
 /* Removes all that are left. Async-signal-safe. */
 void exit_paths_remove(void);
+/* The same from ordinary code, at the end of the process: nothing stays allocated. */
+void exit_paths_clear(void);
