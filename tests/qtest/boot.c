@@ -195,6 +195,39 @@ static void test_again(void)
     g_assert_cmpuint(times, ==, 2);
 }
 
+/* Firmware runs a device's option ROM from its BAR, and one from genroms/: each prints its letter. */
+static void test_option_roms(void)
+{
+    g_autofree char *log = g_build_filename(qt_tmpdir(), "log", NULL), *text = NULL;
+    static const uint8_t code[] = { 0xb0, 'R', 0xe6, 0xe9, 0xcb }; /* mov al, 'R'; out 0xe9, al; retf */
+    static const uint8_t data[] = { 'P', 'C', 'I', 'R', 0xf4, 0x1a, 0x05, 0x10, 0, 0, 0x18, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0x80 };
+    char *paths[2];
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t rom[512] = { 0x55, 0xaa, 1 }, sum = 0;
+        memcpy(rom + 3, code, sizeof(code));
+        rom[4] = 'R' + i;
+        rom[0x18] = 0x1c;
+        memcpy(rom + 0x1c, data, sizeof(data));
+        for (unsigned j = 0; j < sizeof(rom); j++)
+            sum += rom[j];
+        rom[511] = -sum;
+        paths[i] = write_file(i ? "b.rom" : "a.rom", rom, sizeof(rom));
+    }
+    QtEmu *q = qt_start_accel("-accel dbt -machine pc -nodefaults -m 64 -device isa-debugcon,chardev=d -chardev file,id=d,path=%s "
+                              "-device virtio-rng-pci,romfile=%s -device virtio-rng-pci,romfile=%s,rombar=0", log, paths[0], paths[1]);
+    for (unsigned i = 0; i < 300; i++) {
+        g_clear_pointer(&text, g_free);
+        g_assert_true(g_file_get_contents(log, &text, NULL, NULL));
+        if (strchr(text, 'R') && strchr(text, 'S'))
+            break;
+        g_usleep(100000);
+    }
+    g_assert_cmpstr(text, ==, "RS");
+    qt_quit(q);
+    g_free(paths[0]);
+    g_free(paths[1]);
+}
+
 static void refused(const void *kernel, size_t len, const char *args, const char *sentence)
 {
     g_autofree char *path = write_file("kernel", kernel, len), *output = NULL;
@@ -244,6 +277,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/boot/linux-32", NULL, test_linux);
     g_test_add_data_func("/boot/linux-64", "wide", test_linux);
     g_test_add_func("/boot/again", test_again);
+    g_test_add_func("/boot/option-roms", test_option_roms);
     g_test_add_func("/boot/refused", test_refused);
     return g_test_run();
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "fw_cfg-client.h"
+
 #define ADDRESS 0xcf8
 #define DATA 0xcfc
 #define HOST QT_DEVFN(0, 0)
@@ -231,6 +233,35 @@ static void test_addresses(void)
     qt_quit(q);
 }
 
+static void test_option_rom(void)
+{
+    uint8_t rom[3000], back[8];
+    for (unsigned i = 0; i < sizeof(rom); i++)
+        rom[i] = i * 7;
+    g_autofree char *path = g_build_filename(qt_tmpdir(), "rom", NULL);
+    g_assert_true(g_file_set_contents(path, (const char *)rom, sizeof(rom), NULL));
+    QtEmu *q = qt_start("-machine pc -nodefaults -m 64 -device virtio-rng-pci,addr=4,romfile=%s -device "
+                        "virtio-rng-pci,addr=5,romfile=%s,rombar=0", path, path);
+    qt_pci_write32(q, SLOT4, 0x30, 0xfffff800);
+    g_assert_cmphex(qt_pci_read32(q, SLOT4, 0x30), ==, 0xfffff000); /* 4 KiB: the next power of two */
+    qt_pci_write32(q, SLOT4, 0x30, 0xe0000000);
+    qt_pci_write16(q, SLOT4, 0x04, 2);
+    g_assert_cmphex(qt_readl(q, 0xe0000000), !=, 0x150e0700); /* its own enable bit is off */
+    qt_pci_write32(q, SLOT4, 0x30, 0xe0000001);
+    qt_memread(q, 0xe0000000 + 2992, back, 8);
+    g_assert_cmpmem(back, 8, rom + 2992, 8);
+    g_assert_cmphex(qt_readl(q, 0xe0000000 + 3000), ==, 0xffffffff);
+    qt_writel(q, 0xe0000000, 0);
+    g_assert_cmphex(qt_readl(q, 0xe0000000), ==, 0x150e0700);
+    /* without a BAR it is a file for the firmware */
+    qt_pci_write32(q, QT_DEVFN(5, 0), 0x30, 0xffffffff);
+    g_assert_cmphex(qt_pci_read32(q, QT_DEVFN(5, 0), 0x30), ==, 0);
+    size_t len = 0;
+    g_autofree uint8_t *file = fw_cfg_read_file(q, "genroms/rom", &len);
+    g_assert_cmpmem(file, len, rom, sizeof(rom));
+    qt_quit(q);
+}
+
 static void test_query(void)
 {
     QtEmu *q = qt_start("-machine pc -nodefaults -chardev null,id=c -device pci-serial,chardev=c,addr=4,id=com");
@@ -266,6 +297,7 @@ int main(int argc, char **argv)
     g_test_add_func("/pci/shadow-ram", test_shadow_ram);
     g_test_add_func("/pci/reset-port", test_reset_port);
     g_test_add_func("/pci/addresses", test_addresses);
+    g_test_add_func("/pci/option-rom", test_option_rom);
     g_test_add_func("/pci/query", test_query);
     return g_test_run();
 }
