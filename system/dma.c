@@ -88,7 +88,9 @@ static void cache_release(ViewCache *c)
     while (!atomic_compare_exchange_strong(&c->state, &expected, 0)) {
         MemView *out[SLOTS];
         atomic_fetch_and(&c->state, ~CACHE_STALE);
+        c->depth++; /* what goes with a view may do DMA */
         views_unref(out, cache_empty(c, out));
+        c->depth--;
         expected = CACHE_BUSY;
     }
 }

@@ -103,11 +103,12 @@ static MemoryRegion *effective_root(MemoryRegion *root)
 static void space_publish(AddressSpace *as, MemView *view)
 {
     MemView *old = as->view;
+    /* Regions come alive before anybody can find them, and die after nobody can: not all are guarded by our lock. */
+    view_add_user(view);
     g_mutex_lock(&as->view_lock);
     as->view = view;
     atomic_store_explicit(&as->generation, view->generation, memory_order_release);
     g_mutex_unlock(&as->view_lock);
-    view_add_user(view);
     if (!old)
         return;
     view_remove_user(old);

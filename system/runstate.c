@@ -200,6 +200,9 @@ bool machine_cont(Machine *machine, GError **err)
 static void request(Machine *machine, unsigned bits)
 {
     RunState *run = machine->run;
+    /* Before the request is seen: whoever carries it out lets the vCPU go on afterwards. */
+    if (bits & (REQ_EXIT | REQ_PANIC | REQ_SHUTDOWN | REQ_RESET | REQ_STOP))
+        vcpu_stop_current();
     atomic_fetch_or(&run->requests, bits);
     bh_schedule(run->bh);
 }
@@ -342,6 +345,8 @@ static void requests_run(void *opaque)
     }
     if (requests & REQ_STOP)
         machine_stop(run->machine, atomic_load(&run->stop_why));
+    if (runstate_is_running(run))
+        vcpus_resume_all(run->machine);
 }
 
 int machine_main_loop(Machine *machine)

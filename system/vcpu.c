@@ -35,9 +35,8 @@ Vcpu *vcpu_current(void)
 void vcpu_kick(Vcpu *vcpu)
 {
     atomic_store(&vcpu->exit_request, 1);
-    if (vcpu == current)
-        return;
-    if (atomic_load(&vcpu->sleeping)) {
+    /* On its own thread too: an accelerator may look at a flag of its own, which its kick sets. */
+    if (vcpu != current && atomic_load(&vcpu->sleeping)) {
         g_mutex_lock(&vcpu->lock);
         g_cond_broadcast(&vcpu->wake);
         g_mutex_unlock(&vcpu->lock);
@@ -334,26 +333,42 @@ void vcpu_destroy(Vcpu *vcpu)
         machine->vcpus[vcpu->index] = NULL;
 }
 
-static void set_stop(Vcpu *vcpu, bool stop)
+/* Whether that changed anything. */
+static bool set_stop(Vcpu *vcpu, bool stop)
 {
     g_mutex_lock(&vcpu->lock);
+    bool changed = vcpu->stop != stop;
     vcpu->stop = stop;
     g_mutex_unlock(&vcpu->lock);
-    vcpu_kick(vcpu);
+    if (changed)
+        vcpu_kick(vcpu);
+    return changed;
+}
+
+static bool is_parked(Vcpu *vcpu)
+{
+    g_mutex_lock(&vcpu->lock);
+    bool parked = vcpu->parked;
+    g_mutex_unlock(&vcpu->lock);
+    return parked;
+}
+
+void vcpu_stop_current(void)
+{
+    if (current)
+        set_stop(current, true);
 }
 
 void vcpus_pause_all(Machine *machine)
 {
-    bool any = false;
+    bool wait = false;
     g_assert(!current);
     for (unsigned i = 0; i < machine->nr_vcpus; i++) {
         Vcpu *vcpu = machine->vcpus[i];
-        if (vcpu && vcpu->thread && !(vcpu->stop && vcpu->parked)) {
-            set_stop(vcpu, true);
-            any = true;
-        }
+        if (vcpu && vcpu->thread)
+            wait |= set_stop(vcpu, true) || !is_parked(vcpu);
     }
-    if (!any)
+    if (!wait)
         return;
     unsigned depth = domain_release_all(machine->domain);
     for (unsigned i = 0; i < machine->nr_vcpus; i++) {
@@ -370,11 +385,9 @@ void vcpus_pause_all(Machine *machine)
 
 void vcpus_resume_all(Machine *machine)
 {
-    for (unsigned i = 0; i < machine->nr_vcpus; i++) {
-        Vcpu *vcpu = machine->vcpus[i];
-        if (vcpu && vcpu->thread && vcpu->stop)
-            set_stop(vcpu, false);
-    }
+    for (unsigned i = 0; i < machine->nr_vcpus; i++)
+        if (machine->vcpus[i] && machine->vcpus[i]->thread)
+            set_stop(machine->vcpus[i], false);
 }
 
 /* ---- I/O ---- */

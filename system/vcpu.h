@@ -85,6 +85,11 @@ void vcpu_run_on(Vcpu *vcpu, void (*func)(Vcpu *vcpu, void *opaque), void *opaqu
 bool vcpu_start(Vcpu *vcpu, GError **err) WARN_UNUSED;
 void vcpu_destroy(Vcpu *vcpu); /* NULL is allowed */
 void vcpus_pause_all(Machine *machine);
+/*
+ * On a vCPU's thread: it runs no further instruction until vcpus_resume_all(). For requests whose register write is meant to be the
+ * last thing that happens (reset, power-off). Elsewhere: nothing.
+ */
+void vcpu_stop_current(void);
 void vcpus_resume_all(Machine *machine);
 
 /*

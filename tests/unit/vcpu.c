@@ -14,10 +14,10 @@
 
 /* ---- fake accelerator ---- */
 
-typedef enum { GUEST_HALT, GUEST_SPIN, GUEST_MMIO, GUEST_TRIPLE_FAULT, GUEST_FAIL } Guest;
+typedef enum { GUEST_HALT, GUEST_SPIN, GUEST_MMIO, GUEST_TRIPLE_FAULT, GUEST_FAIL, GUEST_ASK } Guest;
 
 static _Atomic Guest guest;
-static _Atomic unsigned interrupts_taken, runs;
+static _Atomic unsigned interrupts_taken, runs, asked, ran_on;
 
 static VcpuExit fake_run(Vcpu *vcpu)
 {
@@ -35,6 +35,14 @@ static VcpuExit fake_run(Vcpu *vcpu)
         case GUEST_MMIO: vcpu_mmio_write(vcpu, 0x1000, vcpu->index, 4); g_thread_yield(); break;
         case GUEST_TRIPLE_FAULT: return VCPU_EXIT_SHUTDOWN;
         case GUEST_FAIL: return VCPU_EXIT_FAILED;
+        case GUEST_ASK: /* a register write that asks for a reset or a panic is the last thing that happens */
+            asked++;
+            if (asked % 2)
+                machine_request_reset(vcpu->dev.machine, CAUSE_GUEST_RESET);
+            else
+                machine_request_panic(vcpu->dev.machine);
+            ran_on += !atomic_load(&vcpu->exit_request);
+            break;
         }
     }
 }
@@ -304,6 +312,24 @@ static void test_reset(void)
     close_machine(&s);
 }
 
+static void test_ask(void)
+{
+    Setup s;
+    open_machine(&s, 2);
+    runstate_set_actions(s.m->run, REBOOT_RESET, SHUTDOWN_POWEROFF, PANIC_NONE);
+    asked = ran_on = 0;
+    guest = GUEST_ASK;
+    cont(&s);
+    while (asked < 200)
+        domain_iterate(s.m->domain, true);
+    g_assert_cmpuint(ran_on, ==, 0);
+    g_assert_true(runstate_is_running(s.m->run));
+    guest = GUEST_HALT;
+    settle(&s);
+    g_assert_false(s.cpu[0]->stop || s.cpu[1]->stop);
+    close_machine(&s);
+}
+
 static gboolean shut_down(gpointer data)
 {
     machine_request_shutdown(data, CAUSE_GUEST_SHUTDOWN);
@@ -391,6 +417,7 @@ int main(int argc, char **argv)
     g_test_add_func("/vcpu/work", test_work);
     g_test_add_func("/vcpu/mmio", test_mmio);
     g_test_add_func("/runstate/reset", test_reset);
+    g_test_add_func("/runstate/ask", test_ask);
     g_test_add_func("/runstate/exit", test_exit);
     g_test_add_func("/accel/select", test_select);
     return g_test_run();
