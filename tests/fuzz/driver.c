@@ -18,7 +18,8 @@ static size_t make_input(GRand *rand, uint8_t *buf)
     while (at < size) {
         uint64_t value = g_rand_int_range(rand, 0, 3) ? interesting[g_rand_int_range(rand, 0, G_N_ELEMENTS(interesting))]
                                                       : (uint64_t)g_rand_int(rand) << 32 | g_rand_int(rand);
-        size_t part = MIN(size - at, 1u << g_rand_int_range(rand, 0, 4));
+        size_t part = 1u << g_rand_int_range(rand, 0, 4);
+        part = MIN(part, size - at);
         if (at >= 64 && g_rand_int_range(rand, 0, 6) == 0) {
             part = MIN(size - at, 16);
             memcpy(buf + at, buf + g_rand_int_range(rand, 0, (gint32)(at - 16)), part);
