@@ -18,7 +18,7 @@ static void *map_lazy(size_t size, int flags)
 
 bool dbt_cache_init(DbtVcpu *v, unsigned n_vcpus, GError **err)
 {
-    v->code_size = n_vcpus <= 1 ? 32 * MIB : n_vcpus <= 4 ? 16 * MIB : 8 * MIB;
+    v->code_size = (n_vcpus <= 1 ? 20 : n_vcpus <= 2 ? 12 : n_vcpus <= 4 ? 8 : 6) * MIB; /* the arenas add about as much */
     v->max_blocks = v->code_size / 256;
     v->max_links = v->max_blocks * 2;
     v->max_side = v->code_size / 16;
