@@ -1,6 +1,7 @@
 /* A human at a monitor: prompt, echo, line editing (arrows, backspace, C-a C-e C-k C-u C-w), history. */
 #include <string.h>
 
+#include "chardev/internal.h"
 #include "monitor/monitor.h"
 
 #define PROMPT "(qemu) " /* what scripts wait for */
@@ -252,10 +253,12 @@ static void human_event(void *opaque, CharEvent event)
         mon->open = false;
         break;
     case CHAR_EVENT_MUX_IN:
-        /* At start the guest's console takes the focus right away: nothing is shown until the user comes here. */
-        if (mon->line->focused || !mon->ctx.machine->started)
+        if (mon->line->focused)
             break;
         mon->line->focused = true;
+        /* During start-up the guest's console takes the focus away again: see hmp_session_ready(). */
+        if (!chardev_hooks()->running)
+            break;
         if (!mon->line->greeted) {
             greet(mon);
         } else {
@@ -269,6 +272,12 @@ static void human_event(void *opaque, CharEvent event)
     case CHAR_EVENT_BREAK:
         break;
     }
+}
+
+void hmp_session_ready(Monitor *mon)
+{
+    if (mon->line->focused && !mon->line->greeted)
+        greet(mon);
 }
 
 const CharFrontendOps hmp_session_ops = { .can_read = human_can_read, .read = human_read, .event = human_event };

@@ -31,4 +31,6 @@ void qmp_session_send(Monitor *mon, json_object *object);
 /* Human monitors, hmp-session.c. */
 void hmp_session_start(Monitor *mon);
 void hmp_session_stop(Monitor *mon);
+/* Start-up is over: who has the keyboard of a mux now keeps it. */
+void hmp_session_ready(Monitor *mon);
 extern const CharFrontendOps hmp_session_ops;

@@ -156,6 +156,15 @@ bool monitor_new(Machine *machine, Chardev *chr, bool control, bool pretty, GErr
     return true;
 }
 
+void monitors_ready(void)
+{
+    for (unsigned i = 0; i < monitor_list()->len; i++) {
+        Monitor *mon = monitor_list()->pdata[i];
+        if (!mon->control && chardev_of(mon->fe)->mux)
+            hmp_session_ready(mon);
+    }
+}
+
 void monitor_free_all(void)
 {
     if (!monitors)

@@ -20,6 +20,8 @@ typedef struct QmpContext {
 
 /* -mon: control is QMP, else human. (owned by the machine's list of monitors: monitor_free_all) */
 bool monitor_new(Machine *machine, Chardev *chr, bool control, bool pretty, GError **err) WARN_UNUSED;
+/* Start-up is over. */
+void monitors_ready(void);
 /* Last events go out, sessions end. */
 void monitor_free_all(void);
 /* A descriptor that came with the current command, -1 if none. (owned) */

@@ -7,6 +7,7 @@
 
 #include "chardev/internal.h"
 #include "chardev/stdio.h"
+#include "monitor/qmp.h"
 #include "system/cli.h"
 #include "system/daemonize.h"
 #include "system/plugin.h"
@@ -48,6 +49,7 @@ static int run(const Config *config, Machine *machine)
         return fail(error);
     hooks.running = true;
     chardev_set_hooks(&hooks);
+    monitors_ready();
     if (!config->stopped) {
         DOMAIN_GUARD(machine->domain);
         if (!machine_cont(machine, &error))

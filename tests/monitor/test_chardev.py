@@ -381,6 +381,34 @@ class Stdio(Case):
         self.assertEqual(process.wait(TIMEOUT), 0)
         self.restored()
 
+    def test_nographic(self):
+        """Console and monitor on one terminal, before the guest runs too."""
+        self.master, self.slave = pty.openpty()
+        self.addCleanup(os.close, self.master)
+        self.addCleanup(os.close, self.slave)
+        self.before = termios.tcgetattr(self.slave)
+        process = subprocess.Popen([BINARY, '-M', 'pc', '-m', '16', '-accel', 'tcg', '-nographic', '-S'], stdin=self.slave, stdout=self.slave,
+                                   stderr=self.slave, start_new_session=True)
+        self.addCleanup(lambda: (process.kill(), process.wait()))
+        deadline = time.monotonic() + TIMEOUT
+        while termios.tcgetattr(self.slave) == self.before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.write(self.master, b'\x01c')
+        self.until(b'(qemu) ')
+        os.write(self.master, b'info status\r')
+        self.until(b'paused (prelaunch)')
+        os.write(self.master, b'cont\r\x01c')
+        self.until(b'SeaBIOS')
+        os.write(self.master, b'\x01x')
+        self.assertEqual(process.wait(TIMEOUT), 0)
+        self.restored()
+
+    def test_monitor_alone_on_a_mux(self):
+        process = self.launch('-serial', 'mon:stdio')
+        self.until(b'(qemu) ')
+        os.write(self.master, b'quit\r')
+        self.assertEqual(process.wait(TIMEOUT), 0)
+
     def test_two_on_stdio(self):
         status, _, err = run('-M', 'none', '-chardev', 'stdio,id=a', '-chardev', 'stdio,id=b')
         self.assertEqual((status, err.count('\n')), (1, 1))
