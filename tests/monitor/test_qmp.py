@@ -307,7 +307,7 @@ class RunControl(Case):
         self.assertEqual((status, out, err), (0, '', ''))
 
     def test_two_monitors_hear_events(self):
-        folder = tempfile.mkdtemp(prefix='rhea-test-')
+        folder = self.folder()
         second = os.path.join(folder, 'second')
         emulator = self.emulator('-S', '-qmp', f'unix:{second},server=on,wait=off')
         other = Qmp(emulator.socket(second))
