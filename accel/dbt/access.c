@@ -13,7 +13,7 @@ unsigned tr_seg(const Insn *insn)
     return insn->base == R_RSP || insn->base == R_RBP ? SEG_SS : SEG_DS;
 }
 
-static bool seg_flat(const Tr *t, unsigned seg)
+bool tr_seg_flat(const Tr *t, unsigned seg)
 {
     if (t->bits == 64)
         return seg < SEG_FS;
@@ -108,16 +108,22 @@ void tr_link_stub(Tr *t, uint32_t site, uint64_t target, uint32_t key)
     new_stub(t, STUB_LINK, NULL, site)->link = id;
 }
 
-void tr_guard_stub(Tr *t, const Insn *insn, uint32_t site, unsigned span)
+static Stub *careful_stub(Tr *t, int kind, const Insn *insn, uint32_t site, unsigned span)
 {
     DbtVcpu *v = t->v;
-    Stub *s = new_stub(t, STUB_GUARD, insn, site);
+    Stub *s = new_stub(t, kind, insn, site);
     s->size = span;
     s->back = e_pos(&t->e);
     s->link = v->n_links++;
     v->links[s->link] = (Link){ .from = t->block, .target = tr_pc(t, insn), .key = t->key | KEY_CAREFUL };
     if (!t->block->n_links++)
         t->block->first_link = s->link;
+    return s;
+}
+
+void tr_guard_stub(Tr *t, const Insn *insn, uint32_t site, unsigned span)
+{
+    careful_stub(t, STUB_GUARD, insn, site, span);
 }
 
 /* Limit and base of a segment that is not flat. Flags are free. */
@@ -145,7 +151,7 @@ void tr_access(Tr *t, const Insn *insn, unsigned seg, unsigned size, unsigned ac
         t->park_of = live & FLB_OF;
         e_park(e, t->park_of);
     }
-    if (!seg_flat(t, seg))
+    if (!tr_seg_flat(t, seg))
         emit_segment(t, insn, seg, size);
     e_tlb_index(e, t->v->fast_pext, 0);
     e_rmx(e, 1, 0x33, HOST_S0, 4, HOST_S1, 3, write ? CTX(wtag) + (int)t->mode * 8 * (int)TLB_SIZE :
@@ -165,6 +171,27 @@ void tr_access(Tr *t, const Insn *insn, unsigned seg, unsigned size, unsigned ac
     t->parked = false;
     post(t, insn, arg);
     s->done = e_pos(e);
+}
+
+void tr_group_check(Tr *t, const Insn *insn, const GroupPlan *group)
+{
+    Emit *e = &t->e;
+    uint8_t live = tr_live_in(insn);
+    int32_t mode = (int)(t->mode * TLB_SIZE * 8);
+    t->parked = live;
+    t->park_of = live & FLB_OF;
+    if (live)
+        e_park(e, t->park_of);
+    e_tlb_index(e, t->v->fast_pext, 0);
+    e_rmx(e, 1, 0x33, HOST_S0, 4, HOST_S1, 3, (group->acc & ACC_W ? CTX(wtag) : CTX(rtag)) + mode);
+    e_rr(e, 1, 0x81, 7, HOST_S0);
+    e_d(e, 4096 - group->span);
+    uint32_t site = e_jcc(e, CC_A, e_pos(e));
+    e_rmx(e, 1, 0x03, HOST_S0, 4, HOST_S1, 3, CTX(addend) + mode);
+    careful_stub(t, STUB_GROUP, insn, site, group->span)->acc = group->acc;
+    if (live)
+        e_unpark(e, t->park_of);
+    t->parked = false;
 }
 
 static void emit_access_stub(Tr *t, Stub *s)
@@ -206,9 +233,11 @@ void tr_emit_stubs(Tr *t)
             e_mov_imm(e, HOST_S0, s->target);
             e_jmp(e, t->v->tr_poll);
             break;
-        case STUB_GUARD:
-            e_st_ctx_imm32(e, CTX(meta), s->insn->off | (uint32_t)s->size << META_SIZE_SHIFT | META_W | t->mode << META_MODE_SHIFT);
-            e_call(e, t->v->tr_guard[t->mode][s->parked]);
+        case STUB_GUARD: case STUB_GROUP:
+            e_st_ctx_imm32(e, CTX(meta), s->insn->off | (uint32_t)s->size << META_SIZE_SHIFT | t->mode << META_MODE_SHIFT |
+                           (s->kind == STUB_GUARD || s->acc & ACC_W ? META_W : 0));
+            e_call(e, s->kind == STUB_GUARD ? t->v->tr_guard[t->mode][s->parked] :
+                   t->v->tr_group[t->mode][s->acc & ACC_W ? 1 : 0][s->parked]);
             e_jmp(e, s->back);
             if (s->parked) /* here when the access needs the careful block */
                 e_unpark(e, s->park_of);

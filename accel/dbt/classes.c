@@ -93,6 +93,8 @@ static void learn_register(OpClass *cls, const ZydisDecodedOperand *op)
             unsigned id = ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg));
             if (id == 4 || id > 7)
                 cls->kind = T_EXEC;
+            else if (acc & ACC_W)
+                cls->impl_write |= 1u << id;
             break;
         }
         default: cls->kind = T_EXEC;

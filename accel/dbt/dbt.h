@@ -113,7 +113,7 @@ struct DbtCtx {
 #define META_LEN_SHIFT 28          /* instruction length */
 
 enum {
-    HELPER_SLOW, HELPER_COMMIT, HELPER_STRING, HELPER_GUARD, HELPER_COUNT
+    HELPER_SLOW, HELPER_COMMIT, HELPER_STRING, HELPER_GUARD, HELPER_GROUP, HELPER_COUNT
 };
 
 /* Why dbt_enter() came back. */
@@ -199,6 +199,7 @@ struct DbtVcpu {
     /* trampolines, host addresses */
     uint32_t tr_enter, tr_link, tr_miss, tr_exec, tr_poll, tr_signal, tr_commit, tr_string, tr_guard[MODE_COUNT][2];
     uint32_t tr_slow[MODE_COUNT][2][2], tr_slow_raw[2];   /* mode, write, flags parked */
+    uint32_t tr_group[MODE_COUNT][2][2];
     uint32_t tr_jc[MODE_COUNT];
     /* soft TLB fills since the last flush */
     uint16_t tlb_log[2][MODE_COUNT][TLB_LOG];  /* [1]: global pages */
@@ -269,6 +270,7 @@ struct OpClass {
     uint8_t ext;             /* EXT_* */
     bool vec;                /* 66/F2/F3 belong to the opcode */
     bool vsib;
+    uint16_t impl_write;     /* guest registers written without being named */
     uint16_t mnemonic;
 };
 enum { EXT_INT, EXT_FPU, EXT_MMX, EXT_SSE, EXT_AVX };
@@ -363,6 +365,7 @@ void dbt_place(DbtVcpu *v, uint64_t lin, unsigned mode, bool write, DbtPlace *pl
 uint64_t dbt_slow(DbtCtx *ctx, uint64_t ret);
 void dbt_commit(DbtCtx *ctx, uint64_t ret);
 void dbt_guard(DbtCtx *ctx, uint64_t ret);
+uint64_t dbt_group(DbtCtx *ctx, uint64_t ret);
 void dbt_report_write(DbtVcpu *v, RamBlock *ram, uint64_t offset, uint64_t len);
 /* Sets rip and flags in X86State for a fault or exit at the instruction that ctx->meta describes. */
 Block *dbt_sync_at(DbtVcpu *v, uint64_t ret);

@@ -164,9 +164,12 @@ static bool emit_register_form(Tr *t, const Insn *insn)
     return true;
 }
 
-/* The operand is at [S0]; grouped: at [guest RSP + S0 + displacement]. */
-static void emit_memory_form(Tr *t, const Insn *insn, unsigned grouped)
+/* Where emit_memory_form() finds the operand: [S0], [guest RSP + S0 + displacement], [S0 + displacement - lowest of the group]. */
+enum { AT_S0, AT_STACK, AT_GROUP };
+
+static void emit_memory_form(Tr *t, const Insn *insn, unsigned where)
 {
+    bool grouped = where == AT_STACK;
     Emit *e = &t->e;
     Subst s;
     subst_setup(&s, insn, true);
@@ -190,7 +193,7 @@ static void emit_memory_form(Tr *t, const Insn *insn, unsigned grouped)
     }
     subst_before(t, &s);
     emit_head(e, insn, &s, base, true, 0);
-    e_mem(e, s.reg, base, 0);
+    e_mem(e, s.reg, base, where == AT_GROUP ? insn->disp - t->group[t->at].lo : 0);
     emit_imm(e, insn);
     subst_after(t, &s);
     if (s.high_byte)
@@ -208,11 +211,20 @@ static bool op_generic(Tr *t, const Insn *insn)
         return false;
     if (t->plan[t->at].grouped) {
         tr_load_delta(t);
-        emit_memory_form(t, insn, true);
+        emit_memory_form(t, insn, AT_STACK);
+        return true;
+    }
+    const GroupPlan *group = &t->group[t->at];
+    if (group->member) {
+        if (group->lead) {
+            tr_ea(t, insn, group->lo - insn->disp);
+            tr_group_check(t, insn, group);
+        }
+        emit_memory_form(t, insn, AT_GROUP);
         return true;
     }
     tr_ea(t, insn, 0);
-    tr_access(t, insn, tr_seg(insn), c->mem_size, c->mem_acc, emit_memory_form, 0);
+    tr_access(t, insn, tr_seg(insn), c->mem_size, c->mem_acc, emit_memory_form, AT_S0);
     return true;
 }
 

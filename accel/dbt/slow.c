@@ -160,3 +160,18 @@ void dbt_guard(DbtCtx *ctx, uint64_t ret)
     ctx->sp[mode].tag = lin & ~0xfffull;
     ctx->sp[mode].delta = (uint64_t)(uintptr_t)place.hva - lin;
 }
+
+/* The host address of a group's range, or the careful block for it. */
+uint64_t dbt_group(DbtCtx *ctx, uint64_t ret)
+{
+    DbtVcpu *v = dbt_of(ctx->cpu);
+    uint64_t *ret_slot = (uint64_t *)ctx - 1, lin = ctx->slow_addr;
+    unsigned size = ctx->meta >> META_SIZE_SHIFT & META_SIZE_MASK, mode = ctx->meta >> META_MODE_SHIFT & 3;
+    DbtPlace place = { .fault = true };
+    if ((lin & 0xfff) + size <= 4096 && x86_canonical(lin))
+        dbt_place(v, lin, mode, ctx->meta & META_W, &place);
+    if (!place.fault && place.hva && !place.ram)
+        return (uint64_t)(uintptr_t)place.hva;
+    *ret_slot += 5;
+    return 0;
+}

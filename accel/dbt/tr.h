@@ -8,7 +8,7 @@ typedef struct Tr Tr;
 typedef void PostFunc(Tr *t, const Insn *insn, unsigned arg);
 
 typedef struct Stub {
-    enum { STUB_ACCESS, STUB_EXEC, STUB_POLL, STUB_LINK, STUB_GUARD } kind;
+    enum { STUB_ACCESS, STUB_EXEC, STUB_POLL, STUB_LINK, STUB_GUARD, STUB_GROUP } kind;
     uint32_t site;           /* rel32 that leads here */
     uint32_t back;           /* after the check */
     uint32_t done;           /* after the access */
@@ -30,6 +30,14 @@ typedef struct StackPlan {
     uint16_t span;           /* bytes */
 } StackPlan;
 
+/* Accesses off one base that share a check: see group.c. lo: lowest displacement of the group. */
+typedef struct GroupPlan {
+    bool member, lead;
+    uint8_t acc;             /* of all members */
+    int32_t lo;
+    uint16_t span;           /* lead: bytes */
+} GroupPlan;
+
 struct Tr {
     Emit e;
     DbtVcpu *v;
@@ -40,6 +48,7 @@ struct Tr {
     uint64_t page_end;       /* guest pc of the end of the page */
     Insn insn[MAX_INSNS];
     StackPlan plan[MAX_INSNS];
+    GroupPlan group[MAX_INSNS];
     unsigned at;             /* instruction being emitted */
     int pend;                /* guest RSP is host R15 plus this */
     bool s0_delta;           /* S0 holds the stack page's host minus guest address */
@@ -111,6 +120,13 @@ void tr_emit_stubs(Tr *t);
 
 /* Before an instruction: the stack guard's way out. site is the rel32 of its jcc. */
 void tr_guard_stub(Tr *t, const Insn *insn, uint32_t site, unsigned span);
+
+/* The check of a group's whole range, S0 = host address of its lowest byte; S0 must be the linear address. */
+void tr_group_check(Tr *t, const Insn *insn, const GroupPlan *group);
+bool tr_seg_flat(const Tr *t, unsigned seg);
+
+/* ---- group.c */
+void tr_group_plan(Tr *t);
 
 /* ---- stack.c */
 void tr_stack_plan(Tr *t);

@@ -102,7 +102,7 @@ static void emit_call_c(Emit *e, unsigned helper)
  * TLB miss. S0 = linear address; the helper's value is the host address to use instead, in S0, with S1 = 0. parked: AX holds the
  * guest's flags now and after; otherwise the guest's flags are dead.
  */
-static uint32_t emit_slow(Emit *e, bool parked)
+static uint32_t emit_slow(Emit *e, bool parked, unsigned helper)
 {
     static const uint8_t reload[] = { 1, 2, 6, 7, 8, 9 };
     uint32_t at = e_pos(e);
@@ -114,7 +114,7 @@ static uint32_t emit_slow(Emit *e, bool parked)
     }
     e_rm(e, 1, 0x89, 0, HOST_S1, ST_GPR(R_RAX));
     emit_spill(e, 8);
-    emit_call_c(e, HELPER_SLOW);
+    emit_call_c(e, helper);
     e_mov(e, HOST_S0, 0);
     e_ld_ctx(e, HOST_S1, CTX(st) + 8);
     for (unsigned i = 0; i < G_N_ELEMENTS(reload); i++)
@@ -208,13 +208,17 @@ void dbt_emit_trampolines(DbtVcpu *v)
     v->tr_poll = emit_exit(e, leave, EXIT_POLL, true);
     v->tr_signal = emit_exit(e, leave, EXIT_SIGNAL, false);
     for (unsigned parked = 0; parked < 2; parked++) {
-        v->tr_slow_raw[parked] = emit_slow(e, parked);
+        v->tr_slow_raw[parked] = emit_slow(e, parked, HELPER_SLOW);
+        uint32_t group = emit_slow(e, parked, HELPER_GROUP);
         for (unsigned mode = 0; mode < MODE_COUNT; mode++)
             for (unsigned write = 0; write < 2; write++) {
                 v->tr_slow[mode][write][parked] = e_pos(e);
                 /* S0 was xor-ed with the tag: undo */
                 e_rmx(e, 1, 0x33, HOST_S0, 4, HOST_S1, 3, 8 + (write ? CTX(wtag[mode]) : CTX(rtag[mode])));
                 e_jmp(e, v->tr_slow_raw[parked]);
+                v->tr_group[mode][write][parked] = e_pos(e);
+                e_rmx(e, 1, 0x33, HOST_S0, 4, HOST_S1, 3, 8 + (write ? CTX(wtag[mode]) : CTX(rtag[mode])));
+                e_jmp(e, group);
             }
     }
     for (unsigned mode = 0; mode < MODE_COUNT; mode++)
@@ -229,6 +233,7 @@ void dbt_emit_trampolines(DbtVcpu *v)
     }
     v->code_start = ROUND_UP_TO(e->p - v->code, 64);
     v->ctx->helper[HELPER_SLOW] = dbt_slow;
+    v->ctx->helper[HELPER_GROUP] = dbt_group;
     v->ctx->helper[HELPER_GUARD] = dbt_guard;
     v->ctx->helper[HELPER_COMMIT] = dbt_commit;
     v->ctx->helper[HELPER_STRING] = dbt_string;

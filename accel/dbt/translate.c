@@ -237,6 +237,7 @@ Block *dbt_translate(DbtVcpu *v, uint64_t pc, uint32_t key)
     mark_lines(t, pc, b->len);
     analyse(t);
     tr_stack_plan(t);
+    tr_group_plan(t);
     t->e.p = v->code + v->code_used;
     b->checked = e_pos(&t->e);
     tr_checked_entry(t, pc);

@@ -167,6 +167,8 @@ static bool acceptable(const uint8_t *p, unsigned *len, bool last)
     return true;
 }
 
+static uint8_t favour;
+
 static unsigned random_insn(uint8_t *out, bool last)
 {
     static const uint8_t common[] = { 0x01, 0x03, 0x09, 0x0b, 0x11, 0x13, 0x19, 0x1b, 0x21, 0x23, 0x29, 0x2b, 0x31, 0x33, 0x39, 0x3b,
@@ -212,6 +214,8 @@ static unsigned random_insn(uint8_t *out, bool last)
             b[n] = (b[n] & 0x3f) | (rnd() & 1 ? 0x40 : rnd() & 1 ? 0xc0 : 0);
             if ((b[n] & 0xc7) == 5)
                 b[n] ^= 1;
+            if (favour && rnd() & 1) /* several accesses off one base */
+                b[n] = (b[n] & 0xf8) | favour;
         }
         if (acceptable(b, &len, last)) {
             memcpy(out, b, len);
@@ -359,11 +363,13 @@ static void run_native(const Regs *start, Regs *out, int *vector)
 
 static unsigned one(Guest *g, uint64_t seed)
 {
-    uint8_t code[128];
-    unsigned len = 0, n = 1 + seed % 5;
+    uint8_t code[256];
+    unsigned len = 0, n = 1 + seed % 7;
     rng = seed * 0x9e3779b97f4a7c15ull + 1;
     for (unsigned i = 0; i < 4; i++)
         rnd();
+    static const uint8_t bases[] = { 0, 1, 2, 3, 6, 7, 0, 0 };
+    favour = bases[rnd() & 7];
     for (unsigned i = 0; i < n; i++)
         len += random_insn(code + len, i + 1 == n);
     if (getenv("DBT_DIFF_SHOW"))
