@@ -12,7 +12,8 @@
 /* ---- clock ---- */
 
 /*
- * The host's TSC at an event that meets all CPUs, one after the other: the first CPU looks, the rest use what it saw, so that
+ * The host's TSC at an event that meets all CPUs, one after the other: the first CPU looks, the rest use what it saw,
+ * so that
  * their TSCs stay in step to the cycle.
  */
 static uint64_t common_tsc(X86Cpu *cpu)

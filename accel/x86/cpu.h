@@ -11,9 +11,15 @@ typedef struct X86Cpu X86Cpu;
 typedef struct X86Event X86Event;          /* accel/x86/exec.h */
 typedef struct X86EngineOps X86EngineOps;
 
-/* What the CPU asks of its local APIC device. apic is the device; functions lock for themselves. vCPU thread of that CPU. */
+/*
+ * What the CPU asks of its local APIC device. apic is the device; functions lock for themselves. vCPU thread of that
+ * CPU.
+ */
 typedef struct X86ApicOps {
-    /* Vector to deliver now and marks it in service; -1 if none (spurious INTR). Falls back to the PIC through LINT0 ExtINT. */
+    /*
+     * Vector to deliver now and marks it in service; -1 if none (spurious INTR). Falls back to the PIC through LINT0
+     * ExtINT.
+     */
     int (*ack)(Device *apic);
     uint64_t (*get_base)(Device *apic);                     /* IA32_APIC_BASE */
     bool (*set_base)(Device *apic, uint64_t value);         /* false: #GP */
@@ -68,7 +74,8 @@ struct X86Cpu {
 #define X86_CPU(ptr) ((X86Cpu *)(ptr))
 
 /*
- * Makes the vCPU with this index from `-cpu` text ("max,-avx2"): features checked, CPUID tables built. Not started. (owned by the
+ * Makes the vCPU with this index from `-cpu` text ("max,-avx2"): features checked, CPUID tables built. Not started.
+ * (owned by the
  * machine's tree) The board calls it, attaches an APIC, then vcpu_start().
  */
 X86Cpu *x86_cpu_new(Machine *machine, const char *cpu_type, unsigned index, GError **err) WARN_UNUSED;

@@ -1,5 +1,6 @@
 /*
- * CPUID: the table of leaves made from model, features and topology, and its lookup. SDM vol. 2A CPUID, AMD APM vol. 3 app. E.
+ * CPUID: the table of leaves made from model, features and topology, and its lookup. SDM vol. 2A CPUID, AMD APM vol.
+ * 3 app. E.
  */
 #include "accel/x86/models.h"
 

@@ -1,5 +1,6 @@
 /*
- * Delivery of exceptions and interrupts: real-mode vectors, protected-mode gates, v8086, long mode. SDM 3A ch. 6 and 20, and
+ * Delivery of exceptions and interrupts: real-mode vectors, protected-mode gates, v8086, long mode. SDM 3A ch. 6 and
+ * 20, and
  * the pseudocode of INT in vol. 2A.
  */
 #include "accel/x86/internal.h"
@@ -282,7 +283,9 @@ static __attribute__((noinline)) bool try_deliver(X86Cpu *cpu, X86Event *ev)
         deliver_once(cpu, ev);
     } else {
         done = false;
-        /* VM may have been cleared for the frame; a task switch that faults after its commit has new flags without VM */
+        /*
+         * VM may have been cleared for the frame; a task switch that faults after its commit has new flags without VM
+         */
         if (saved_flags & FL_VM && cpu->st.cpl == 3 && !(cpu->st.rflags & FL_VM))
             cpu->st.rflags |= FL_VM;
     }

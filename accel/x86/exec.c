@@ -22,7 +22,10 @@ static void __attribute__((constructor)) fill_table(void)
     x86_register_fpstate(exec_table);
 }
 
-/* By prefixes and mode, also for instructions whose Zydis operand width says something else (byte forms, far pointers). */
+/*
+ * By prefixes and mode, also for instructions whose Zydis operand width says something else (byte forms, far
+ * pointers).
+ */
 static unsigned operand_size(const ZydisDecodedInstruction *zi, unsigned bits)
 {
     bool prefix = zi->attributes & ZYDIS_ATTRIB_HAS_OPERANDSIZE;

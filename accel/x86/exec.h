@@ -1,12 +1,16 @@
 /*
- * The C side of the x86-64 architecture: page walks, memory access with all checks, system instructions, event delivery.
- * Accelerators that execute guest instructions themselves (the translator, single step, the KVM emulation assist) call it.
+ * The C side of the x86-64 architecture: page walks, memory access with all checks, system instructions, event
+ * delivery.
+ * Accelerators that execute guest instructions themselves (the translator, single step, the KVM emulation assist)
+ * call it.
  *
  * Rules of the border:
  * - All functions run on the vCPU's thread. X86State is exact when they are entered and when they return or jump.
  * - Vector and x87 registers may live in the host's registers meanwhile: everything here is compiled to use general
- *   registers only, and calls engine->fpu_out() before it touches st.xsave or calls out (devices, APIC, memory watchers).
- * - A fault does not return: it is recorded in *cpu->fault and control goes to cpu->fault_jmp, which the caller set with
+ *   registers only, and calls engine->fpu_out() before it touches st.xsave or calls out (devices, APIC, memory
+ *   watchers).
+ * - A fault does not return: it is recorded in *cpu->fault and control goes to cpu->fault_jmp, which the caller set
+ * with
  *   `if (__builtin_setjmp(buf))`. State is then as before the instruction, apart from finished iterations of a REP.
  *   The engine then calls x86_deliver(cpu, cpu->fault).
  *
@@ -78,7 +82,8 @@ typedef struct X86Translation {
 } X86Translation;
 
 /*
- * Walks the guest's page tables for one byte at lin (canonical in 64-bit mode). Sets A, and D for X86_WRITE. false: a fault,
+ * Walks the guest's page tables for one byte at lin (canonical in 64-bit mode). Sets A, and D for X86_WRITE. false: a
+ * fault,
  * nothing raised. No paging: identity.
  */
 bool x86_mmu_translate(X86Cpu *cpu, uint64_t lin, unsigned access, X86Translation *out) WARN_UNUSED;
@@ -101,7 +106,10 @@ bool x86_ram_ref(X86Cpu *cpu, uint64_t gpa, bool write, X86RamRef *ref) WARN_UNU
 
 /* ---- memory ---------------------------------------------------------------------------------------------------- */
 
-/* Linear accesses of 1, 2, 4 or 8 bytes; page crossing, MMIO and watched pages handled. access: X86_READ/X86_WRITE + flags. */
+/*
+ * Linear accesses of 1, 2, 4 or 8 bytes; page crossing, MMIO and watched pages handled. access: X86_READ/X86_WRITE +
+ * flags.
+ */
 uint64_t x86_ld(X86Cpu *cpu, uint64_t lin, unsigned size, unsigned access);
 void x86_st(X86Cpu *cpu, uint64_t lin, uint64_t value, unsigned size, unsigned access);
 /* Any length up to 4096. x86_st_bytes writes all or faults before the first byte. */
@@ -137,7 +145,8 @@ struct X86EngineOps {
     /* CR0, CR4, EFER, CPL, segments, VM, DR7 or TF changed: derived keys are stale. */
     void (*mode_changed)(X86Cpu *cpu);
     /*
-     * hva of lin when it is plain RAM that the current privilege may access that way without further work (present in the TLB, for
+     * hva of lin when it is plain RAM that the current privilege may access that way without further work (present in
+     * the TLB, for
      * writes neither watched nor code), else NULL. Valid up to the end of the 4 KiB page. access as above.
      */
     void *(*tlb_lookup)(X86Cpu *cpu, uint64_t lin, unsigned access);
@@ -159,24 +168,30 @@ static inline void x86_fpu_out(X86Cpu *cpu) { if (cpu->engine && cpu->engine->fp
 
 /*
  * Executes one instruction at st.rip, decoded in the mode of CS (x86_code_bits), operands with the hidden ones
- * (ZydisDecoderDecodeFull). Leaves rip at the next one; faults jump. Clears st.shadow unless the instruction sets it. RF is
- * cleared on completion. TF is the caller's business: after an instruction that began with TF set, raise x86_fault_debug(DR6_BS).
+ * (ZydisDecoderDecodeFull). Leaves rip at the next one; faults jump. Clears st.shadow unless the instruction sets it.
+ * RF is
+ * cleared on completion. TF is the caller's business: after an instruction that began with TF set, raise
+ * x86_fault_debug(DR6_BS).
  */
 unsigned x86_exec_insn(X86Cpu *cpu, const ZydisDecodedInstruction *insn, const ZydisDecodedOperand *ops);
 
 /*
- * Fetches up to 15 bytes at CS:rip, as many as are accessible; faults if the first isn't. Returns the count. If a decoder needs
+ * Fetches up to 15 bytes at CS:rip, as many as are accessible; faults if the first isn't. Returns the count. If a
+ * decoder needs
  * more than that, call x86_fetch_more_fault().
  */
 unsigned x86_fetch(X86Cpu *cpu, uint8_t buf[15]);
-/* The instruction needs the byte at rip + have, which could not be fetched: raises #PF or #GP; #GP(0) when have is 15. */
+/*
+ * The instruction needs the byte at rip + have, which could not be fetched: raises #PF or #GP; #GP(0) when have is 15.
+ */
 _Noreturn void x86_fetch_more_fault(X86Cpu *cpu, unsigned have);
 /* Fetch, decode, execute one instruction, faults delivered. For MMIO operands, debuggers and the KVM assist. */
 typedef enum { X86_STEP_OK, X86_STEP_HALTED, X86_STEP_SHUTDOWN, X86_STEP_UNKNOWN } X86StepResult;
 X86StepResult x86_step(X86Cpu *cpu);
 
 /*
- * Delivers an exception or interrupt: rip, flags, stack, CS as the mode demands; faults on the way lead to other vectors, #DF
+ * Delivers an exception or interrupt: rip, flags, stack, CS as the mode demands; faults on the way lead to other
+ * vectors, #DF
  * and at last shutdown by SDM 3A table 6-5. false: triple fault.
  */
 bool x86_deliver(X86Cpu *cpu, const X86Event *event) WARN_UNUSED;
@@ -186,7 +201,8 @@ uint64_t x86_exec_breakpoint(X86Cpu *cpu, uint64_t lin);
 static inline bool x86_breakpoints_on(const X86State *st) { return st->dr[7] & 0xff; }
 
 /*
- * Takes what is pending in vcpu.interrupts, as IF, shadow and NMI masking allow: INIT, SIPI, NMI, INTR. Called at block boundaries
+ * Takes what is pending in vcpu.interrupts, as IF, shadow and NMI masking allow: INIT, SIPI, NMI, INTR. Called at
+ * block boundaries
  * when the bits are nonzero, and while halted.
  */
 typedef enum {

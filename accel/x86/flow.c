@@ -1,5 +1,6 @@
 /*
- * Near control flow, the stack, plain moves, division, decimal adjustment: what has to work on any memory and in any mode without
+ * Near control flow, the stack, plain moves, division, decimal adjustment: what has to work on any memory and in any
+ * mode without
  * the host executing it. SDM vol. 2.
  */
 #include "accel/x86/internal.h"
@@ -244,7 +245,10 @@ static unsigned exec_lea(X86Cpu *cpu, const Insn *in)
     return 0;
 }
 
-/* Registers only: the one-byte form that an encoder picks for XCHG EAX, EAX is a NOP, which does not clear the upper half. */
+/*
+ * Registers only: the one-byte form that an encoder picks for XCHG EAX, EAX is a NOP, which does not clear the upper
+ * half.
+ */
 static unsigned exec_xchg(X86Cpu *cpu, const Insn *in)
 {
     if (x86_op_is_mem(in, 0) || x86_op_is_mem(in, 1))
@@ -399,7 +403,8 @@ void x86_register_flow(ExecFunc **t)
         { ZYDIS_MNEMONIC_PUSHA, exec_pusha }, { ZYDIS_MNEMONIC_PUSHAD, exec_pusha }, { ZYDIS_MNEMONIC_POPA, exec_popa },
         { ZYDIS_MNEMONIC_POPAD, exec_popa }, { ZYDIS_MNEMONIC_ENTER, exec_enter }, { ZYDIS_MNEMONIC_LEAVE, exec_leave },
         { ZYDIS_MNEMONIC_MOV, exec_mov }, { ZYDIS_MNEMONIC_MOVZX, exec_mov }, { ZYDIS_MNEMONIC_MOVSX, exec_movsx },
-        { ZYDIS_MNEMONIC_MOVSXD, exec_movsx }, { ZYDIS_MNEMONIC_LEA, exec_lea }, { ZYDIS_MNEMONIC_XCHG, exec_xchg }, { ZYDIS_MNEMONIC_XLAT, exec_xlat },
+        { ZYDIS_MNEMONIC_MOVSXD, exec_movsx }, { ZYDIS_MNEMONIC_LEA, exec_lea }, { ZYDIS_MNEMONIC_XCHG, exec_xchg },
+        { ZYDIS_MNEMONIC_XLAT, exec_xlat },
         { ZYDIS_MNEMONIC_BOUND, exec_bound }, { ZYDIS_MNEMONIC_DIV, exec_div }, { ZYDIS_MNEMONIC_IDIV, exec_div },
         { ZYDIS_MNEMONIC_DAA, exec_daa_das }, { ZYDIS_MNEMONIC_DAS, exec_daa_das }, { ZYDIS_MNEMONIC_AAA, exec_aaa_aas },
         { ZYDIS_MNEMONIC_AAS, exec_aaa_aas }, { ZYDIS_MNEMONIC_AAM, exec_aam }, { ZYDIS_MNEMONIC_AAD, exec_aad },

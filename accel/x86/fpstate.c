@@ -1,8 +1,10 @@
 /*
- * Images of the x87, SSE and AVX state in guest memory: FXSAVE, XSAVE and their kin, the x87 environment. The guest's registers are in
+ * Images of the x87, SSE and AVX state in guest memory: FXSAVE, XSAVE and their kin, the x87 environment. The guest's
+ * registers are in
  * st.xsave, the host's standard format, while these run.
  *
- * Source: SDM vol. 1 ch. 8.1.10, 10.5, 13; vol. 2 of each instruction. FCS and FDS are stored as zero, as processors do that report
+ * Source: SDM vol. 1 ch. 8.1.10, 10.5, 13; vol. 2 of each instruction. FCS and FDS are stored as zero, as processors
+ * do that report
  * CPUID.7.EBX[13].
  */
 #include "accel/x86/internal.h"
@@ -45,7 +47,10 @@ static void check_x87(X86Cpu *cpu)
         x86_fault(cpu, EXC_NM, 0);
 }
 
-/* Pending unmasked x87 exception: #MF with CR0.NE. Without NE the interrupt goes through FERR#, which PCs since the 486 replace. */
+/*
+ * Pending unmasked x87 exception: #MF with CR0.NE. Without NE the interrupt goes through FERR#, which PCs since the
+ * 486 replace.
+ */
 static void check_x87_pending(X86Cpu *cpu)
 {
     if (ld16(fp(cpu) + XSAVE_FSW) & 0x80)

@@ -1,5 +1,6 @@
 /*
- * From Zydis' instruction sets to CPUID features and processor units. Sources: SDM vol. 2A 2.4 (exception classes), vol. 3A 2.5.
+ * From Zydis' instruction sets to CPUID features and processor units. Sources: SDM vol. 2A 2.4 (exception classes),
+ * vol. 3A 2.5.
  */
 #include "accel/x86/isa.h"
 

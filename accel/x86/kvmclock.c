@@ -1,10 +1,12 @@
 /*
- * The paravirtual clock that Linux and others use on KVM: the guest reads the time from its TSC by a scale in a page it shares with
+ * The paravirtual clock that Linux and others use on KVM: the guest reads the time from its TSC by a scale in a page
+ * it shares with
  * us, without an exit, and need not calibrate the TSC against slow timers at boot.
  *
  * Source: Linux Documentation/virt/kvm/x86/msr.rst (MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW), cpuid.rst.
  *
- * Since the TSC stands while the machine is stopped, and no TSC of ours ever changes its rate, the page is written when the guest
+ * Since the TSC stands while the machine is stopped, and no TSC of ours ever changes its rate, the page is written
+ * when the guest
  * gives it and when it sets its TSC, never otherwise.
  */
 #include "accel/x86/kvmclock.h"

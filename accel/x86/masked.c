@@ -1,5 +1,6 @@
 /*
- * Vector instructions that touch memory element by element under a mask: VMASKMOV, VPMASKMOV, gathers, MASKMOVDQU, MASKMOVQ. Only
+ * Vector instructions that touch memory element by element under a mask: VMASKMOV, VPMASKMOV, gathers, MASKMOVDQU,
+ * MASKMOVQ. Only
  * selected elements are accessed, so these can't be given a whole operand to work on. SDM vol. 2.
  */
 #include "accel/x86/internal.h"

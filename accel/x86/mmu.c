@@ -1,7 +1,8 @@
 /*
  * Page walks: 32-bit, PAE and 4-level paging, SDM 3A ch. 4.
  *
- * The PAE directory pointers are read from memory on each walk, not held in registers from the load of CR3 on (SDM 4.4.1
+ * The PAE directory pointers are read from memory on each walk, not held in registers from the load of CR3 on (SDM
+ * 4.4.1
  * allows software no use of the difference other than changing them without a CR3 load, which AMD processors honour).
  */
 #include "accel/x86/internal.h"

@@ -1,8 +1,10 @@
 /*
  * The CPU models and their object classes.
  *
- * qemu64, qemu32 and kvm64 are the virtual models whose names tools expect; x86-64-v1 to -v3 follow the micro-architecture levels of
- * the x86-64 psABI. All of them present themselves as early AMD64 processors (family 15, model 107) unless stated: kernels then
+ * qemu64, qemu32 and kvm64 are the virtual models whose names tools expect; x86-64-v1 to -v3 follow the
+ * micro-architecture levels of
+ * the x86-64 psABI. All of them present themselves as early AMD64 processors (family 15, model 107) unless stated:
+ * kernels then
  * leave out work-arounds for faults that a translated CPU can't have.
  */
 #include "accel/x86/models.h"
@@ -16,7 +18,7 @@
 
 #define BIT(feature) (1u << (X86_FEAT_##feature % 32))
 
-#define BASE_1_EDX                                                                                                          \
+#define BASE_1_EDX                                                                                                     \
     (BIT(FPU) | BIT(DE) | BIT(PSE) | BIT(TSC) | BIT(MSR) | BIT(PAE) | BIT(MCE) | BIT(CX8) | BIT(APIC) | BIT(SEP) | BIT(PGE) | \
      BIT(CMOV) | BIT(PAT) | BIT(FXSR) | BIT(MMX) | BIT(SSE) | BIT(SSE2))
 #define CACHES_1_EDX (BIT(MTRR) | BIT(CLFLUSH) | BIT(MCA) | BIT(PSE36))
@@ -226,7 +228,10 @@ static const Property plain_props[] = {
       .get = get_unavailable, .help = "features asked for that this host can't give" },
 };
 
-/* Plain properties, then one switch per spelling of a feature, the canonical one visible. Lives as long as the process. */
+/*
+ * Plain properties, then one switch per spelling of a feature, the canonical one visible. Lives as long as the
+ * process.
+ */
 static const Property *make_props(void)
 {
     GArray *props = g_array_new(TRUE, TRUE, sizeof(Property));

@@ -20,10 +20,13 @@ extern const unsigned x86_model_count;
 
 /* Text of -cpu help. (owned) */
 char *x86_cpu_help(void);
-/* query-cpu-definitions: array of {name, typename, unavailable-features, migration-safe, static, deprecated}. (owned) */
+/*
+ * query-cpu-definitions: array of {name, typename, unavailable-features, migration-safe, static, deprecated}. (owned)
+ */
 json_object *x86_cpu_definitions(Machine *machine);
 /*
- * query-cpu-model-expansion: type is "static" or "full", model is {"name": ..., "props": {...}}. The answer is {"model": {"name",
+ * query-cpu-model-expansion: type is "static" or "full", model is {"name": ..., "props": {...}}. The answer is
+ * {"model": {"name",
  * "props"}}. (owned)
  */
 json_object *x86_cpu_expand_model(Machine *machine, const char *type, json_object *model, GError **err) WARN_UNUSED;

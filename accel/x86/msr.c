@@ -1,5 +1,6 @@
 /*
- * Model-specific registers: what kernels read and write on the CPUs offered here; all others raise #GP. SDM vol. 4, AMD APM
+ * Model-specific registers: what kernels read and write on the CPUs offered here; all others raise #GP. SDM vol. 4,
+ * AMD APM
  * vol. 2 appendix A.
  */
 #include "accel/x86/internal.h"

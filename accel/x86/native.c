@@ -1,9 +1,12 @@
 /*
- * Instructions that only compute on registers and memory, executed by the host: the instruction is encoded anew with its memory
+ * Instructions that only compute on registers and memory, executed by the host: the instruction is encoded anew with
+ * its memory
  * operand at a host address, the guest's registers are loaded, it runs alone, and the registers are stored back.
  *
- * What could fault is checked before: presence, unit, segment, page, alignment. RAM inside one page is operated on in place, so that
- * LOCK keeps its meaning; anything else goes through a bounce buffer. Unmasked SIMD exceptions are found by running with all of them
+ * What could fault is checked before: presence, unit, segment, page, alignment. RAM inside one page is operated on in
+ * place, so that
+ * LOCK keeps its meaning; anything else goes through a bounce buffer. Unmasked SIMD exceptions are found by running
+ * with all of them
  * masked and looking at the flags.
  */
 #include "accel/x86/internal.h"

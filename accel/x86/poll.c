@@ -1,5 +1,6 @@
 /*
- * Taking what waits at an instruction boundary: INIT, SIPI, NMI, machine check, external interrupts. SDM 3A 6.9, 9.1, 10.4.7.
+ * Taking what waits at an instruction boundary: INIT, SIPI, NMI, machine check, external interrupts. SDM 3A 6.9, 9.1,
+ * 10.4.7.
  */
 #include "accel/x86/internal.h"
 

@@ -107,7 +107,10 @@ void x86_seg_load_real(X86Cpu *cpu, unsigned seg, uint16_t sel)
     } /* else limit and attributes stay: "unreal mode" */
 }
 
-/* A null selector; in 64-bit mode the base of FS and GS is cleared as well (Intel leaves it on some, both are allowed). */
+/*
+ * A null selector; in 64-bit mode the base of FS and GS is cleared as well (Intel leaves it on some, both are
+ * allowed).
+ */
 static void load_null(X86Cpu *cpu, unsigned seg, uint16_t sel)
 {
     X86Segment *s = &cpu->st.seg[seg];

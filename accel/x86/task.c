@@ -157,7 +157,10 @@ static void load_task_data(X86Cpu *cpu, unsigned seg, uint16_t sel, unsigned ext
     cpu->st.seg[seg] = x86_desc_segment(&d, sel);
 }
 
-/* From here on faults belong to the new task: selectors are loaded first, hidden parts as far as their descriptors are good. */
+/*
+ * From here on faults belong to the new task: selectors are loaded first, hidden parts as far as their descriptors
+ * are good.
+ */
 static void load_segments(X86Cpu *cpu, const Task *t, unsigned ext)
 {
     X86State *st = &cpu->st;

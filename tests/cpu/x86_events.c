@@ -1,5 +1,6 @@
 /*
- * What a CPU takes between instructions: INTR with IF and shadow, NMI and its mask, INIT, SIPI, HLT; and the paravirtual clock.
+ * What a CPU takes between instructions: INTR with IF and shadow, NMI and its mask, INIT, SIPI, HLT; and the
+ * paravirtual clock.
  */
 #include "accel/x86/kvmclock.h"
 #include "tests/cpu/x86_rig.h"

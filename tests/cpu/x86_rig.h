@@ -1,5 +1,6 @@
 /*
- * A CPU on a table: 16 MiB of RAM, an x86 CPU of any model, no board, no thread. Tests put code and tables into RAM and step.
+ * A CPU on a table: 16 MiB of RAM, an x86 CPU of any model, no board, no thread. Tests put code and tables into RAM
+ * and step.
  */
 #pragma once
 
