@@ -368,7 +368,7 @@ static bool add_option_now(FwCfg *fw, json_object *options, GError **err)
     if (string)
         return fw_cfg_add_file(fw, name, string, strlen(string), err);
     if (!g_file_get_contents(file, &data, &len, NULL)) {
-        error_set(err, "%s: can't read file '%s'", name, file);
+        error_set(err, "fw_cfg file '%s': can't read '%s'", name, file);
         return false;
     }
     return fw_cfg_add_file(fw, name, data, len, err);
@@ -391,7 +391,7 @@ bool fw_cfg_add_option(Machine *machine, json_object *options, GError **err)
         return false;
     }
     if (!option_text(options, "file") == !option_text(options, "string")) {
-        error_set(err, "%s needs one of file= and string=", name);
+        error_set(err, "fw_cfg file '%s' needs one of file= and string=", name);
         return false;
     }
     if (!g_str_has_prefix(name, "opt/"))
