@@ -208,8 +208,11 @@ static Block *find_block(DbtVcpu *v, uint32_t key)
 {
     uint64_t pc = v->cpu->st.rip, lin = v->cs_base + pc;
     ExecTlb where;
-    if (key_bits(key) != 64)
+    if (key_bits(key) != 64) {
         lin = (uint32_t)lin;
+        if (pc > v->cpu->st.seg[SEG_CS].limit)
+            x86_fault(v->cpu, EXC_GP, 0);
+    }
     if (!dbt_fetch(v, lin, &where))
         return NULL;
     Block *b = dbt_block_find(v, pc, key, where.hva);
