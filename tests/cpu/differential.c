@@ -27,8 +27,9 @@
 #include "tests/cpu/x86_rig.h"
 
 /* Linear addresses in host and guest, and the guest-physical ones behind. */
-#define CODE 0x40200000ull
-#define DATA 0x40400000ull /* two writable pages, one read-only, one absent */
+/* Above any heap; mapped before the engine takes room for its code, which it wants below 2 GiB as well. */
+#define CODE 0x60200000ull
+#define DATA 0x60400000ull /* two writable pages, one read-only, one absent */
 #define CODE_GPA 0x200000ull
 #define DATA_GPA 0x300000ull
 #define DATA_SIZE 0x3000u
@@ -149,8 +150,8 @@ static void guest_setup(void)
     rig_long(rig, CODE);
     uint8_t *ram = rig->ram, *pd = ram + RIG_TABLES + 0x3000, *code = pd + 0x1000, *data = pd + 0x2000;
     st64(ram + RIG_TABLES + 0x1000 + 8, (RIG_TABLES + 0x3000) | 7);
-    st64(pd + 8, (RIG_TABLES + 0x4000) | 7);
-    st64(pd + 16, (RIG_TABLES + 0x5000) | 7);
+    st64(pd + (CODE >> 21 & 511) * 8, (RIG_TABLES + 0x4000) | 7);
+    st64(pd + (DATA >> 21 & 511) * 8, (RIG_TABLES + 0x5000) | 7);
     st64(code, CODE_GPA | 0x67);
     for (unsigned i = 0; i < 3; i++)
         st64(data + i * 8, (DATA_GPA + i * 0x1000) | (i < 2 ? 0x67 : 0x65) | 1ull << 63);
@@ -467,6 +468,8 @@ static uint64_t *gpr_of(Regs *r, ZydisRegister reg)
 static void aim(Case *c, Regs *r, const ZydisDecodedOperand *op)
 {
     uint64_t target = random_target(op->size / 8);
+    if (c->zi.address_width == 32 && target >> 32) /* would be cut down to an address where the host may have something */
+        target = DATA + 0x400;
     uint64_t *base = gpr_of(r, op->mem.base), *index = gpr_of(r, op->mem.index);
     bool rip = op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP;
     if (rip || (!base && !index)) {
@@ -768,9 +771,9 @@ int main(int argc, char **argv)
     }
     coverage = g_hash_table_new(NULL, NULL);
     report = g_string_new(NULL);
+    host_setup();
     rig = rig_new_accel("max", translated ? "dbt" : "table");
     guest_setup();
-    host_setup();
     uint32_t vendor[4];
     __cpuid(0, vendor[0], vendor[1], vendor[2], vendor[3]);
     host_amd = vendor[1] == 0x68747541;
