@@ -48,6 +48,7 @@
 #define MSR_TSC_AUX          0xc0000103
 #define MSR_AMD_SYSCFG       0xc0010010
 #define MSR_AMD_HWCR         0xc0010015
+#define MSR_AMD_NB_CFG       0xc001001f
 #define MSR_AMD_PATCH_LOADER 0xc0010020
 #define MSR_AMD_INT_PENDING  0xc0010055
 #define MSR_AMD_MMIO_CONF    0xc0010058
@@ -60,6 +61,7 @@
 #define MTRR_CAP (MTRR_COUNT | 1u << 8 | 1u << 10) /* fixed ranges, write-combining */
 #define UCODE_REV (1ull << 32)
 #define DE_CFG_LFENCE 2u /* LFENCE is dispatch serializing */
+#define NB_CFG_CF8_EXT (1ull << 46) /* extended configuration space through port CF8: this host bridge has none to enable */
 #define HWCR_IGNORED 0x148u /* cache and TLB flush filter controls: nothing to control */
 
 static bool valid_memory_type(unsigned type)
@@ -165,7 +167,7 @@ static bool constant_read(uint32_t msr, uint64_t *value)
 {
     switch (msr) {
     case MSR_P5_MC_ADDR: case MSR_P5_MC_TYPE: case MSR_PLATFORM_ID: case MSR_EBL_CR_POWERON: case MSR_AMD_SYSCFG:
-    case MSR_AMD_INT_PENDING: case MSR_AMD_MMIO_CONF: case MSR_AMD_DC_CFG: case MSR_AMD_BU_CFG2: case MSR_AMD_HWCR:
+    case MSR_AMD_NB_CFG: case MSR_AMD_INT_PENDING: case MSR_AMD_MMIO_CONF: case MSR_AMD_DC_CFG: case MSR_AMD_BU_CFG2: case MSR_AMD_HWCR:
         *value = 0;
         return true;
     case MSR_UCODE_REV:
@@ -327,6 +329,7 @@ bool x86_msr_write(X86Cpu *cpu, uint32_t msr, uint64_t value)
     case MSR_DEBUGCTL: return value == 0; /* no branch records, no branch trace */
     case MSR_UCODE_WRITE: case MSR_AMD_PATCH_LOADER: case MSR_UCODE_REV:
         return true; /* an update that brings no newer revision */
+    case MSR_AMD_NB_CFG: return !(value & ~NB_CFG_CF8_EXT);
     case MSR_AMD_HWCR: return !(value & ~(uint64_t)HWCR_IGNORED);
     default: return constant_read(msr, &constant) && value == constant;
     }
