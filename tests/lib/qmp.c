@@ -45,8 +45,9 @@ json_object *qt_qmp_raw(QtEmu *q, const char *fmt, ...)
     va_start(ap, fmt);
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
     va_end(ap);
-    qt_lines_send(&q->qmp, text, strlen(text));
-    qt_lines_send(&q->qmp, "\n", 1);
+    /* in one piece: after a complete "quit" there may be nobody left to take the line end */
+    g_autofree char *line = g_strconcat(text, "\n", NULL);
+    qt_lines_send(&q->qmp, line, strlen(line));
     return read_reply(q);
 }
 
